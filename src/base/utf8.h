@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+/* UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, at most U+10FFFF. */
+#pragma once
+
+#include <stddef.h>
+
+/* Bytes of the valid sequence at `s` (of `n` bytes), 0 when there is none. */
+size_t utf8_sequence(const char *s, size_t n);
+/* The same, and fit to be shown: no control character (C0, DEL, C1). */
+size_t utf8_printable(const char *s, size_t n);
