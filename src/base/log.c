@@ -29,7 +29,7 @@ static int stderr_is_journal(void)
 	return known;
 }
 
-static void emit(int priority, const char *what, const char *fmt, va_list ap)
+static _printf_(3, 0) void emit(int priority, const char *what, const char *fmt, va_list ap)
 {
 	_cleanup_free_ char *text = NULL, *line = NULL;
 	char prefix[8] = "";

@@ -50,6 +50,10 @@ int root_openat(const struct root *root, const char *path, int flags, mode_t mod
 	};
 	int fd = (int)syscall(SYS_openat2, root->fd, path, &how, sizeof(how));
 
+	/* RestrictSUIDSGID= in a unit hides openat2(2); for the running system's own root the
+	 * plain call resolves the same. */
+	if (fd < 0 && errno == ENOSYS && root_is_host(root))
+		fd = open(path, flags | O_CLOEXEC, mode);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -67,12 +71,19 @@ static int mkdir_one(const struct root *root, const char *path, mode_t mode)
 {
 	_cleanup_close_ int parent = -1;
 	const char *base;
+	mode_t mask;
+	int r;
 
 	parent = root_open_parent(root, path, &base);
 	if (parent < 0)
 		return parent;
-	if (mkdirat(parent, base, mode) < 0)
-		return errno == EEXIST ? 0 : -errno;
+	/* The umask, which is for secrets, is not asked: a chmod afterwards could be cut off,
+	 * and the next run takes a directory that is there as it is. */
+	mask = umask(0);
+	r = mkdirat(parent, base, mode) < 0 ? -errno : 0;
+	umask(mask);
+	if (r < 0)
+		return r == -EEXIST ? 0 : r;
 	return fsync(parent) < 0 ? -errno : 0;
 }
 

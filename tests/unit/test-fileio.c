@@ -100,6 +100,17 @@ static void reads_are_bounded(void **state)
 	assert_int_equal(file_read(&f->root, "/fifo", 5, &text, NULL), -EINVAL);
 }
 
+static void directories_get_the_mode_asked_for(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(root_mkdirs(&f->root, "/a/b", 0755), 0);
+	assert_int_equal(stat_of(f, "/a").st_mode & 07777, 0755);
+	assert_int_equal(stat_of(f, "/a/b").st_mode & 07777, 0755);
+	assert_int_equal(root_mkdirs(&f->root, "/a/b", 0700), 0);
+	assert_int_equal(stat_of(f, "/a/b").st_mode & 07777, 0755);
+}
+
 static void remove_is_idempotent(void **state)
 {
 	struct fixture *f = *state;
@@ -117,6 +128,7 @@ int main(void)
 		with_root(link_is_replaced_not_followed), with_root(stale_temporary_goes),
 		with_root(root_is_not_left), with_root(reads_are_bounded),
 		with_root(remove_is_idempotent),
+		with_root(directories_get_the_mode_asked_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
