@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The network half gives everything up before it reads the first foreign byte: descriptors,
+ * environment, ids, capabilities, memory without bounds, and all but the system calls that
+ * DNS, TLS and HTTP need.
+ */
+#include "host/peer-half.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <malloc.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "host/peer-lists.h"
+
+/* nobody and nogroup; their numbers are the same on every Debian (base-passwd). */
+enum { NOBODY = 65534 };
+
+#define MEMORY_MAX (1024u << 20)
+#define FILES_MAX 512
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+static int compare(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+static int keep_only(struct peer_request *requests, size_t n, int sock)
+{
+	_cleanup_free_ int *keep = xcalloc(n + 1, sizeof(*keep));
+	unsigned from = STDERR_FILENO + 1;
+	size_t n_keep = 0;
+
+	keep[n_keep++] = sock;
+	for (size_t i = 0; i < n; i++) {
+		if (requests[i].fd < 0)
+			continue;
+		requests[i].fd = fcntl(requests[i].fd, F_DUPFD_CLOEXEC, PEER_HANDED_FROM);
+		if (requests[i].fd < 0)
+			return -errno;
+		keep[n_keep++] = requests[i].fd;
+	}
+	qsort(keep, n_keep, sizeof(*keep), compare);
+	for (size_t i = 0; i < n_keep; i++) {
+		unsigned fd = (unsigned)keep[i];
+
+		if (fd > from && close_range(from, fd - 1, 0) < 0)
+			return -errno;
+		if (fd >= from)
+			from = fd + 1;
+	}
+	return close_range(from, ~0u, 0) < 0 ? -errno : 0;
+}
+
+/* Standard streams would reach the terminal and whatever the caller's were redirected to. */
+static int close_streams(void)
+{
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0)
+		return -errno;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (dup2(null, fd) < 0)
+			return -errno;
+	return 0;
+}
+
+static int limit(int what, rlim_t most)
+{
+	struct rlimit rl;
+
+	if (getrlimit((__rlimit_resource_t)what, &rl) < 0)
+		return -errno;
+	if (rl.rlim_max != RLIM_INFINITY && rl.rlim_max < most)
+		most = rl.rlim_max;
+	rl.rlim_cur = rl.rlim_max = most;
+	return setrlimit((__rlimit_resource_t)what, &rl) < 0 ? -errno : 0;
+}
+
+static int limit_all(void)
+{
+	int r = limit(RLIMIT_CORE, 0);
+
+	if (r == 0)
+		r = limit(RLIMIT_FSIZE, 0);
+	if (r == 0)
+		r = limit(RLIMIT_NOFILE, FILES_MAX);
+#ifndef SANITIZED
+	/* One arena: every resolver thread would otherwise reserve 64 MiB of addresses. */
+	mallopt(M_ARENA_MAX, 1);
+	if (r == 0)
+		r = limit(RLIMIT_AS, MEMORY_MAX);
+#endif
+	return r;
+}
+
+static int drop_capabilities(void)
+{
+	cap_t none = cap_init();
+	int r;
+
+	if (!none)
+		return -errno;
+	r = cap_set_proc(none) < 0 ? -errno : 0;
+	cap_free(none);
+	return r;
+}
+
+static int drop_ids(void)
+{
+	/* The bounding set needs CAP_SETPCAP, which a bounded root may lack; with
+	 * no_new_privs nothing in it can be had again anyway. */
+	for (cap_value_t c = 0; cap_get_bound(c) >= 0; c++)
+		if (cap_drop_bound(c) < 0)
+			break;
+	if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		return -errno;
+	return 0;
+}
+
+static int drop_privileges(pid_t parent)
+{
+	int r = geteuid() == 0 || getuid() == 0 ? drop_ids() : 0;
+
+	if (r == 0)
+		r = drop_capabilities();
+	if (r < 0)
+		return r;
+	/* After the ids: changing those clears it. */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return -errno;
+	return getppid() == parent ? 0 : -ESRCH;
+}
+
+static int allow_with_arguments(scmp_filter_ctx ctx)
+{
+	static const int families[] = { AF_UNIX, AF_INET, AF_INET6, AF_NETLINK };
+	const scmp_datum_t writing = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND |
+				     (O_TMPFILE & ~O_DIRECTORY);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(families); i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0));
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
+				     SCMP_A2(SCMP_CMP_MASKED_EQ, writing, 0));
+#ifdef __NR_open
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(open), 1,
+				     SCMP_A1(SCMP_CMP_MASKED_EQ, writing, 0));
+#endif
+	/* curl 7.88 (Debian 12) connects also what CURL_SOCKOPT_ALREADY_CONNECTED says is
+	 * connected, and fails. And nobody shall connect root's sockets to somewhere else. */
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(connect), 1,
+				     SCMP_A0(SCMP_CMP_LT, PEER_HANDED_FROM, 0));
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(0), SCMP_SYS(connect), 1,
+				     SCMP_A0(SCMP_CMP_GE, PEER_HANDED_FROM, 0));
+	/* Threads of the resolver, no processes. clone3 hides its flags behind a pointer; it
+	 * gets ENOSYS and glibc then uses clone. */
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+				     SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+	/* Reading a limit, not setting one. */
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
+				     SCMP_A2(SCMP_CMP_EQ, 0, 0));
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(peer_ioctls); i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				     SCMP_A1(SCMP_CMP_EQ, peer_ioctls[i], 0));
+	return r;
+}
+
+/* What is in neither list does not exist as far as the half is concerned: a library that
+ * tries something new falls back instead of dying. */
+static int restrict_calls(void)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
+	int r = ctx ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(peer_allowed); i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, peer_allowed[i], 0);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(peer_deadly); i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, peer_deadly[i], 0);
+	if (r == 0)
+		r = allow_with_arguments(ctx);
+	if (r == 0)
+		r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+	if (r == 0)
+		r = seccomp_load(ctx);
+	seccomp_release(ctx);
+	return r;
+}
+
+int peer_lock_down(struct peer_request *requests, size_t n, int sock)
+{
+	pid_t parent = getppid();
+	int r = close_streams();
+
+	if (r == 0)
+		r = keep_only(requests, n, sock);
+	/* SSLKEYLOGFILE, http_proxy, OPENSSL_CONF and their like. */
+	if (r == 0 && clearenv() != 0)
+		r = -ENOMEM;
+	if (r == 0)
+		r = limit_all();
+	if (r == 0)
+		r = drop_privileges(parent);
+	return r < 0 ? r : restrict_calls();
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Inside the network half: what its files share. Nothing here runs as root. */
+#pragma once
+
+#include <poll.h>
+#include <stdint.h>
+
+#include "base/strbuf.h"
+#include "host/peer.h"
+
+/* For requests that leave them 0. */
+enum { PEER_TIMEOUT_DEFAULT_MS = 5000, PEER_BODY_DEFAULT = 64 * 1024 };
+/* Facts of one request; more is PEER_TOO_LARGE. */
+enum { PEER_FACTS_MAX = 1 << 20 };
+
+struct peer_emit {
+	struct strbuf out; /* records of one request */
+	unsigned index;
+	int truncated;
+};
+
+/* Sockets that root has connected get numbers from here on in the half; connect(2) of those
+ * does nothing and succeeds. */
+enum { PEER_HANDED_FROM = 256 };
+
+/* Gives everything up: descriptors but `sock` and those of the requests (which get other
+ * numbers), ids, capabilities, system calls. 0 or -errno, and then nothing foreign may be
+ * read. */
+int peer_lock_down(struct peer_request *requests, size_t n, int sock) _must_check_;
+
+/* Asks all; calls peer_finish() once for each. */
+void peer_run(const struct peer_request *requests, size_t n, int sock);
+
+struct peer_outcome {
+	enum peer_error error;
+	const char *text;
+	struct peer_reply reply;
+	unsigned ms;
+};
+
+/* Digests the reply and sends the records of one request. */
+void peer_finish(const struct peer_request *request, unsigned index,
+		 const struct peer_outcome *outcome, int sock);
+/* All of `out` to the other half; ends the process when nobody reads any more. */
+void peer_send(int sock, const struct strbuf *out);
+
+/*
+ * One exchange of length-prefixed frames (PEER_QGS, PEER_KEY_PROVIDER) on a connected
+ * socket.
+ */
+struct frames {
+	enum peer_kind kind;
+	int fd;
+	size_t max_body;
+	struct strbuf out;
+	size_t sent;
+	struct strbuf in;
+	int done;
+	enum peer_error error;
+	char text[128];
+};
+
+void frames_start(struct frames *f, const struct peer_request *request, int fd);
+/* What to poll(2) for. */
+short frames_events(const struct frames *f);
+/* Sends and receives what can be had without waiting; sets done, error and text. */
+void frames_step(struct frames *f);
+/* The payload of the answer, after done with PEER_OK. */
+struct peer_reply frames_reply(const struct frames *f);
+/* Facts of the answer that every asker wants. */
+void frames_digest(const struct frames *f, struct peer_emit *emit);
+void frames_free(struct frames *f);
