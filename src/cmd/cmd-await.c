@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * dstack-host await: for units whose daemon tells nobody when it is ready, and for those
+ * that need another one's answer. Connection refused is no error here, it is the wait.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "cmd/cmd.h"
+#include "host/parts.h"
+#include "host/progress.h"
+
+#define TICK_MS 200
+/* Nobody can tell us when a port opens, so it is asked; after this time less often. */
+#define EAGER_MS 30000
+#define SLOW_TICKS 10
+
+struct await {
+	const struct cmd_ctx *ctx;
+	size_t part;
+	int if_needed; /* only while some virtual machine needs the key provider */
+	uint64_t start, deadline; /* 0: none */
+	char *said;
+};
+
+/* Tells the unit, once per change. */
+static void say(struct await *a, const char *detail)
+{
+	const char *title = parts[a->part].title;
+	char *text = detail && strncmp(detail, "for ", 4) == 0 ?
+			     xasprintf("waiting %s", detail) :
+			     xasprintf("waiting for %s: %s", title, detail ? detail : "no answer");
+
+	if (!a->said || strcmp(a->said, text) != 0)
+		progress_say("%s", text);
+	free(a->said);
+	a->said = text;
+}
+
+/* One look: 1 done, 0 not yet, or -errno. */
+static int look(struct await *a)
+{
+	_cleanup_(part_view_free) struct part_view v = { 0 };
+	_cleanup_settings_ struct settings s = { 0 };
+	const struct part *p = &parts[a->part];
+	struct finding f = { 0 };
+	int done, hidden, r = parts_settings(&a->ctx->root, &s, &hidden);
+
+	if (r < 0)
+		return r;
+	if (a->if_needed) {
+		r = vmdir_needs_key_provider(&a->ctx->root, setting(&s, KEY_VM_DIR));
+		if (r <= 0)
+			return r < 0 ? r : 1;
+	}
+	part_view_fill(&v, &a->ctx->root, &s, p->probes, !p->judge);
+	v.settings_hidden = hidden;
+	part_judge_alone(&v, a->part, &f);
+	done = f.state == PART_OK || f.state == PART_OFF;
+	if (!done)
+		say(a, f.detail);
+	findings_free(&f, 1);
+	return done;
+}
+
+static int wait_tick(int timer)
+{
+	uint64_t ticks;
+
+	while (read(timer, &ticks, sizeof(ticks)) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+static int await_loop(struct await *a, int timer)
+{
+	for (unsigned n = 0;; n++) {
+		int r = 0;
+
+		if (clock_ms() - a->start < EAGER_MS || n % SLOW_TICKS == 0)
+			r = look(a);
+		if (r != 0)
+			return r < 0 ? r : 0;
+		if (a->deadline && clock_ms() >= a->deadline)
+			return -ETIMEDOUT;
+		r = wait_tick(timer);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int await(struct await *a)
+{
+	const struct itimerspec every = {
+		.it_interval.tv_nsec = TICK_MS * 1000000L,
+		.it_value.tv_nsec = TICK_MS * 1000000L,
+	};
+	_cleanup_close_ int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	int r;
+
+	if (timer < 0 || timerfd_settime(timer, 0, &every, NULL) < 0)
+		return cmd_failed(-errno, "make a timer");
+	r = await_loop(a, timer);
+	if (r == -ETIMEDOUT)
+		log_error("%s", a->said ? a->said : "no answer");
+	else if (r < 0)
+		return cmd_failed(r, "wait for %s", parts[a->part].title);
+	/* The unit's own words again. */
+	if (a->said)
+		progress_say("%s", "");
+	return r < 0 ? EXIT_FAILED : EXIT_FINE;
+}
+
+static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "timeout", required_argument, NULL, 't' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	struct await a = { .ctx = ctx, .start = clock_ms() };
+	const char *name;
+	uint64_t seconds;
+	int c, part, code;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		if (c == 'h') {
+			cmd_help(&cmd_await);
+			return EXIT_FINE;
+		}
+		if (c == '?')
+			return EXIT_USAGE;
+		if (parse_uint(optarg, 0, 1u << 30, &seconds))
+			return cmd_usage_error(&cmd_await, "--timeout takes seconds");
+		/* With 0 it is asked once. */
+		a.deadline = a.start + seconds * 1000;
+	}
+	if (argc - optind != 1)
+		return cmd_usage_error(&cmd_await, "one PART");
+	name = argv[optind];
+	a.if_needed = strcmp(name, "key-provider-if-needed") == 0;
+	part = part_find(a.if_needed ? "key-provider" : name);
+	if (part < 0)
+		return cmd_usage_error(&cmd_await, "no part is named \"%.40s\"", name);
+	a.part = (size_t)part;
+	code = await(&a);
+	free(a.said);
+	return code;
+}
+
+const struct command cmd_await = {
+	.name = "await",
+	.usage = "PART|key-provider-if-needed [--timeout SECONDS]",
+	.summary = "Returns when a part answers in its own protocol.",
+	.flags = CMD_INTERNAL,
+	.run = run,
+};

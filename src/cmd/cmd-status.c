@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/* dstack-host status: every part of the host, what it waits for, what comes next. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "host/status.h"
+
+static int wants_colour(void)
+{
+	const char *no = getenv("NO_COLOR");
+
+	return isatty(STDOUT_FILENO) && !(no && *no);
+}
+
+static int status(const struct cmd_ctx *ctx, int json)
+{
+	_cleanup_settings_ struct settings s = { 0 };
+	_cleanup_(part_view_free) struct part_view v = { 0 };
+	_cleanup_(status_free) struct status st = { 0 };
+	_cleanup_strbuf_ struct strbuf out = { 0 };
+	int hidden, r = parts_settings(&ctx->root, &s, &hidden);
+
+	if (r < 0)
+		return cmd_failed(r, "read the settings");
+	part_view_fill(&v, &ctx->root, &s, PROBE_ALL, 1);
+	v.settings_hidden = hidden;
+	status_collect(&v, &st);
+	if (json)
+		status_json(&st, &out);
+	else
+		status_text(&st, wants_colour(), &out);
+	fputs(out.data, stdout);
+	return status_fine(&st) ? EXIT_FINE : EXIT_FAILED;
+}
+
+static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int json = 0, c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		if (c == 'h') {
+			cmd_help(&cmd_status);
+			return EXIT_FINE;
+		}
+		if (c == '?')
+			return EXIT_USAGE;
+		json = 1;
+	}
+	if (optind < argc)
+		return cmd_usage_error(&cmd_status, "no argument is taken");
+	return status(ctx, json);
+}
+
+const struct command cmd_status = {
+	.name = "status",
+	.usage = "[--json]",
+	.summary = "Shows every part of the host and what comes next.",
+	.run = run,
+};

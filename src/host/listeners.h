@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/* TCP sockets that listen for others than this machine itself. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/macro.h"
+#include "base/root.h"
+
+struct listener {
+	char address[48]; /* "0.0.0.0", "::" */
+	uint16_t port;
+	unsigned long inode;
+	char *process; /* its name, NULL where it may not be known */
+};
+
+struct listeners {
+	struct listener *items;
+	size_t n;
+};
+
+/* Adds those of a /proc/net/tcp (v6: tcp6) text. Lines that are not understood are left out. */
+void listeners_parse(const char *text, int v6, struct listeners *ret);
+/* Those of the system, with names as far as this user may see them. 0 or -errno. */
+int listeners_public(const struct root *root, struct listeners *ret) _must_check_;
+void listeners_free(struct listeners *list);

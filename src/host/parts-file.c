@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Judges of what lies on this machine: settings, devices, rendered files, programs, image. */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/fileio.h"
+#include "host/devices.h"
+#include "host/parts.h"
+#include "host/render.h"
+
+#define PROGRAMS "/var/lib/dstack/bin/current"
+
+enum part_state judge_settings(const struct part_view *v, struct finding *f)
+{
+	const struct settings *s = v->settings;
+
+	if (v->settings_hidden)
+		return finding_set(f, PART_UNKNOWN, "needs root to be read");
+	if (!s->configured) {
+		finding_fix(f, "sudo dstack-host config set DOMAIN=…");
+		return finding_set(f, PART_WAITING, "for the first setting");
+	}
+	if (s->diag.n) {
+		const char *key = s->diag.items[0].key;
+
+		if (key && key_find(key) >= 0)
+			finding_fix(f, "sudo dstack-host config set %s=…", key);
+		else
+			finding_fix(f, "sudo dstack-host config validate");
+		return finding_set(f, PART_FAILED, "%zu %s, see below", s->diag.n,
+				   s->diag.n == 1 ? "problem" : "problems");
+	}
+	return finding_set(f, PART_OK, "%s",
+			   setting_is_set(s, KEY_DOMAIN) ? setting(s, KEY_DOMAIN) :
+							   "no DOMAIN");
+}
+
+static enum part_state judge_rows(const struct device_row *bad, struct finding *f,
+				  const char *good)
+{
+	if (!bad)
+		return finding_set(f, PART_OK, "%s", good);
+	/* A device that is not there is nothing that a program can mend. */
+	finding_fix(f, bad->kind == DEVICE_NODE && bad->state == DEVICE_ABSENT ?
+			       "dstack-host devices" :
+			       "sudo dstack-host devices --fix");
+	return finding_set(f, PART_FAILED, "%s: %s", bad->name,
+			   bad->cause ? bad->cause : bad->found);
+}
+
+enum part_state judge_devices(const struct part_view *v, struct finding *f)
+{
+	_cleanup_device_report_ struct device_report report = { 0 };
+
+	devices_check(v->root, &report);
+	return judge_rows(devices_bad(&report, DEVICE_NODE), f, "enclave, provision, vepc");
+}
+
+enum part_state judge_groups(const struct part_view *v, struct finding *f)
+{
+	_cleanup_device_report_ struct device_report report = { 0 };
+	const struct device_row *bad;
+
+	devices_check(v->root, &report);
+	bad = devices_bad(&report, DEVICE_GROUP);
+	if (!bad)
+		bad = devices_bad(&report, DEVICE_MEMBER);
+	return judge_rows(bad, f, "system groups");
+}
+
+/* Is the file what it would be made now? 1, 0 or -errno when it cannot be told. */
+static int is_current(const struct part_view *v, const struct render_result *res)
+{
+	char *old = NULL;
+	size_t len = 0;
+	int r, same;
+
+	if (res->outcome == RENDER_INVALID)
+		return 1;
+	if (res->outcome == RENDER_FAILED)
+		return res->error;
+	r = file_read(v->root, res->target->path, 1 << 20, &old, &len);
+	if (r == -EACCES || r == -EPERM)
+		return r;
+	if (!res->text)
+		same = r == -ENOENT;
+	else
+		same = r == 0 && len == res->len && memcmp(old, res->text, len) == 0;
+	if (old)
+		explicit_bzero(old, len);
+	free(old);
+	return same;
+}
+
+enum part_state judge_files(const struct part_view *v, struct finding *f)
+{
+	struct render_ctx rc = { v->root, v->settings, 1 };
+	struct render_result *results;
+	const char *stale = NULL;
+	size_t n, n_files = 0;
+	int error = 0;
+
+	if (v->settings_hidden)
+		return finding_set(f, PART_UNKNOWN, "needs root to be compared");
+	if (!v->settings->configured)
+		return f->state = PART_SILENT;
+	render_plan(&rc, NULL, &results, &n);
+	for (size_t i = 0; i < n; i++) {
+		int r = is_current(v, &results[i]);
+
+		n_files += results[i].text != NULL;
+		if (r < 0)
+			error = r;
+		else if (!r && !stale)
+			stale = results[i].target->path;
+	}
+	render_results_free(results, n);
+	if (error == -EACCES || error == -EPERM)
+		return finding_set(f, PART_UNKNOWN, "needs root to be compared");
+	finding_fix(f, "sudo systemctl start dstack-host-start");
+	if (error < 0)
+		return finding_set(f, PART_FAILED, "cannot be made: %s", strerror(-error));
+	if (stale)
+		return finding_set(f, PART_FAILED, "not up to date: %s", stale);
+	free(f->fix);
+	f->fix = NULL;
+	return finding_set(f, PART_OK, "%zu, up to date", n_files);
+}
+
+static int is_program(const struct root *root, const char *path)
+{
+	_cleanup_close_ int fd = root_openat(root, path, O_PATH, 0);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0100);
+}
+
+enum part_state judge_programs(const struct part_view *v, struct finding *f)
+{
+	static const char *const names[] = { "supervisor", "dstack-vmm" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *path = xasprintf(PROGRAMS "/%s", names[i]);
+
+		if (is_program(v->root, path))
+			continue;
+		finding_fix(f, "sudo install -D -t " PROGRAMS " dstack-vmm supervisor");
+		return finding_set(f, PART_WAITING, "for %s", path);
+	}
+	return finding_set(f, PART_OK, PROGRAMS);
+}
+
+/* Files that an image cannot boot without, as metadata.json names them. */
+static const char *image_lacks(const struct root *root, const char *dir, json_t *metadata)
+{
+	static const char *const members[] = { "bios", "kernel", "initrd", "rootfs" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+		const char *name = json_string_value(json_object_get(metadata, members[i]));
+		_cleanup_free_ char *path = NULL;
+
+		if (!name || strchr(name, '/'))
+			return members[i];
+		path = xasprintf("%s/%s", dir, name);
+		if (!root_exists(root, path))
+			return members[i];
+	}
+	return json_object_get(metadata, "cmdline") ? NULL : "cmdline";
+}
+
+/* The KMS refuses an image without digest.txt, which is the SHA-256 of sha256sum.txt. */
+static int digest_is_right(const struct root *root, const char *dir)
+{
+	_cleanup_free_ char *sums_path = xasprintf("%s/sha256sum.txt", dir);
+	_cleanup_free_ char *digest_path = xasprintf("%s/digest.txt", dir);
+	_cleanup_free_ char *sums = NULL, *digest = NULL;
+	unsigned char md[32];
+	char hex[65];
+	size_t len;
+
+	if (file_read(root, sums_path, 1 << 20, &sums, &len) < 0 ||
+	    file_read(root, digest_path, 4096, &digest, NULL) < 0)
+		return 0;
+	if (!EVP_Digest(sums, len, md, NULL, EVP_sha256(), NULL))
+		out_of_memory();
+	for (size_t i = 0; i < sizeof(md); i++)
+		snprintf(hex + 2 * i, 3, "%02x", md[i]);
+	return strncmp(digest, hex, 64) == 0;
+}
+
+enum part_state judge_image(const struct part_view *v, struct finding *f)
+{
+	const char *images = setting(v->settings, KEY_IMAGE_DIR), *lacks;
+	const char *version = setting(v->settings, KEY_IMAGE_VERSION);
+	_cleanup_free_ char *dir = xasprintf("%s/dstack-%s", images, version);
+	_cleanup_free_ char *path = xasprintf("%s/metadata.json", dir), *text = NULL;
+	json_t *metadata;
+	size_t len;
+	int r = file_read(v->root, path, 1 << 20, &text, &len);
+
+	finding_fix(f, "sudo tar -xf dstack-%s.tar.gz -C %s", version, images);
+	if (r == -ENOENT)
+		return finding_set(f, PART_WAITING, "for %s", dir);
+	if (r < 0)
+		return finding_set(f, PART_UNKNOWN, "%s: %s", path, strerror(-r));
+	metadata = json_loadb(text, len, 0, NULL);
+	lacks = metadata ? image_lacks(v->root, dir, metadata) : "metadata.json (no JSON)";
+	json_decref(metadata);
+	if (!lacks && !digest_is_right(v->root, dir))
+		lacks = "digest.txt, equal to the SHA-256 of sha256sum.txt";
+	if (lacks)
+		return finding_set(f, PART_FAILED, "dstack-%s lacks %s", version, lacks);
+	free(f->fix);
+	f->fix = NULL;
+	return finding_set(f, PART_OK, "dstack-%s", version);
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Judges of what the components answered. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/alloc.h"
+#include "base/strbuf.h"
+#include "host/parts.h"
+
+static enum part_state silent(struct finding *f, char *trouble)
+{
+	free(f->detail);
+	f->detail = trouble;
+	return f->state = PART_SILENT;
+}
+
+static enum part_state simple(const struct part_view *v, enum probe_id id, long status,
+			      struct finding *f, const char *text)
+{
+	char *trouble;
+
+	if (!probe_answered(&v->probe[id], status, &trouble))
+		return silent(f, trouble);
+	return finding_set(f, PART_OK, "%s", text);
+}
+
+enum part_state judge_docker(const struct part_view *v, struct finding *f)
+{
+	return simple(v, PROBE_DOCKER, 200, f, "answers");
+}
+
+/* Any HTTP answer over TLS: what was asked for is a path that no PCCS has. */
+enum part_state judge_pccs(const struct part_view *v, struct finding *f)
+{
+	return simple(v, PROBE_PCCS, 0, f, "answers over TLS");
+}
+
+enum part_state judge_qgs(const struct part_view *v, struct finding *f)
+{
+	return simple(v, PROBE_QGS, 0, f, "answers");
+}
+
+enum part_state judge_key_provider(const struct part_view *v, struct finding *f)
+{
+	return simple(v, PROBE_KEY_PROVIDER, 0, f, "answers");
+}
+
+static enum part_state judge_container(const struct part_view *v, const char *name,
+				       struct finding *f)
+{
+	const struct probe_result *result = &v->probe[PROBE_CONTAINERS];
+	const struct peer_answer *a = &result->answer;
+	size_t len = strlen(name);
+	char *trouble;
+
+	if (!probe_answered(result, 200, &trouble))
+		return silent(f, trouble);
+	for (size_t i = 0; i < a->n_facts; i++) {
+		const char *value = a->facts[i].value;
+
+		if (strcmp(a->facts[i].key, "container") != 0 ||
+		    strncmp(value, name, len) != 0 || value[len] != ' ')
+			continue;
+		value += len + 1;
+		if (strncmp(value, "running ", 8) == 0 && !strstr(value, "(unhealthy)"))
+			return finding_set(f, PART_OK, "%s", value + 8);
+		return silent(f, xasprintf("container is %s", value));
+	}
+	return silent(f, xstrdup("there is no such container"));
+}
+
+enum part_state judge_aesmd(const struct part_view *v, struct finding *f)
+{
+	return judge_container(v, CONTAINER_AESMD, f);
+}
+
+enum part_state judge_sealing(const struct part_view *v, struct finding *f)
+{
+	return judge_container(v, CONTAINER_KEY_PROVIDER, f);
+}
+
+enum part_state judge_vmm(const struct part_view *v, struct finding *f)
+{
+	return simple(v, PROBE_VMM, 200, f, "answers Status");
+}
+
+/* The front's own refusal is the proof; an answer without a token is an open door. */
+enum part_state judge_front(const struct part_view *v, struct finding *f)
+{
+	const struct probe_result *result = &v->probe[PROBE_FRONT];
+	char *trouble;
+
+	if (!probe_answered(result, 0, &trouble))
+		return silent(f, trouble);
+	if (result->answer.status == 401)
+		return finding_set(f, PART_OK, "asks for a token");
+	if (result->answer.status / 100 != 2)
+		return silent(f, xasprintf("HTTP %ld", result->answer.status));
+	finding_fix(f, "sudo ss -tlnp");
+	return finding_set(f, PART_FAILED, "what answers at %s wants no token",
+			   setting(v->settings, KEY_VMM_ADDRESS));
+}
+
+enum part_state judge_registry(const struct part_view *v, struct finding *f)
+{
+	return simple(v, PROBE_REGISTRY, 200, f, setting(v->settings, KEY_REGISTRY));
+}
+
+enum part_state judge_kms(const struct part_view *v, struct finding *f)
+{
+	const struct probe_result *result = &v->probe[PROBE_KMS];
+	const char *contract = peer_get(&result->answer, "contract");
+	const char *chain = peer_get(&result->answer, "chain");
+	const char *wanted = setting(v->settings, KEY_KMS_CONTRACT);
+	char *trouble;
+
+	if (!probe_answered(result, 200, &trouble))
+		return silent(f, trouble);
+	finding_fix(f, "sudo dstack-host config get KMS_CONTRACT");
+	if (contract && strcasecmp(contract, wanted) != 0)
+		return finding_set(f, PART_FAILED, "obeys another contract: %.64s", contract);
+	if (chain && strcmp(chain, setting(v->settings, KEY_CHAIN_ID)) != 0)
+		return finding_set(f, PART_FAILED, "asks another chain: %.32s", chain);
+	free(f->fix);
+	f->fix = NULL;
+	return finding_set(f, PART_OK, "GetMeta in %u ms", result->answer.ms);
+}
+
+/* --- virtual machines and their supervisor --- */
+
+/* Is there no supervisor at all, rather than one that did not answer in time? */
+static int supervisor_is_gone(const struct probe_result *result)
+{
+	return result->asked && (result->error == -ENOENT || result->error == -ECONNREFUSED);
+}
+
+/* PID of one that the supervisor runs? value: "PID KIND ID NAME". */
+static int is_supervised(const struct peer_answer *list, pid_t pid)
+{
+	for (size_t i = 0; i < list->n_facts; i++)
+		if (strcmp(list->facts[i].key, "process") == 0 &&
+		    strtol(list->facts[i].value, NULL, 10) == pid)
+			return 1;
+	return 0;
+}
+
+static const struct vm_process *by_pid(const struct vm_processes *all, pid_t pid)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (all->items[i].pid == pid)
+			return &all->items[i];
+	return NULL;
+}
+
+/* Neither it nor one of its ancestors in the machine's directory is the supervisor's. */
+static int is_orphan(const struct part_view *v, const struct peer_answer *list,
+		     const struct vm_process *p)
+{
+	const struct vm_process *at = p;
+
+	for (unsigned depth = 0; at && depth < 64; depth++) {
+		if (is_supervised(list, at->pid) || is_supervised(list, at->parent))
+			return 0;
+		at = by_pid(&v->processes, at->parent);
+	}
+	return vm_process_lives(v->root, setting(v->settings, KEY_VM_DIR), p);
+}
+
+/* "NAME (pid 12), ..."; nothing when there is none. */
+static char *orphans(const struct part_view *v, const struct peer_answer *list)
+{
+	const char *dir = setting(v->settings, KEY_VM_DIR);
+	_cleanup_strbuf_ struct strbuf sb = { 0 };
+
+	for (size_t i = 0; i < v->processes.n; i++) {
+		const struct vm_process *p = &v->processes.items[i];
+		_cleanup_free_ char *name = NULL;
+
+		/* One that another orphan has started goes with it. */
+		if (by_pid(&v->processes, p->parent) || !is_orphan(v, list, p))
+			continue;
+		name = vmdir_name(v->root, dir, p->id);
+		sb_addf(&sb, "%s%s (pid %d)", sb.len ? ", " : "", name ? name : p->id, p->pid);
+	}
+	return sb.len ? sb_steal(&sb) : NULL;
+}
+
+static enum part_state name_orphans(struct finding *f, const char *names)
+{
+	finding_fix(f, "sudo dstack-host drain");
+	return finding_set(f, PART_FAILED, "left by a supervisor that died: %s", names);
+}
+
+enum part_state judge_supervisor(const struct part_view *v, struct finding *f)
+{
+	const struct probe_result *result = &v->probe[PROBE_SUPERVISOR];
+	static const struct peer_answer nobody;
+	_cleanup_free_ char *names = NULL;
+	char *trouble;
+
+	if (probe_answered(result, 200, &trouble))
+		return finding_set(f, PART_OK, "answers");
+	names = supervisor_is_gone(result) ? orphans(v, &nobody) : NULL;
+	if (!names)
+		return silent(f, trouble);
+	free(trouble);
+	return name_orphans(f, names);
+}
+
+/* The third word and what follows of "PID KIND ID NAME"; *id_len is the id's. */
+static const char *id_of(const char *value, const char **kind, size_t *id_len)
+{
+	const char *p = strchr(value, ' ');
+
+	*kind = p ? p + 1 : "";
+	p = p ? strchr(p + 1, ' ') : NULL;
+	*id_len = p ? strcspn(p + 1, " ") : 0;
+	return p ? p + 1 : "";
+}
+
+static int vmm_knows(const struct peer_answer *status, const char *id, size_t len)
+{
+	for (size_t i = 0; i < status->n_facts; i++) {
+		const char *p = strchr(status->facts[i].value, ' ');
+
+		if (strcmp(status->facts[i].key, "vm") == 0 && p &&
+		    strncmp(p + 1, id, len) == 0 && p[1 + len] == ' ')
+			return 1;
+	}
+	return 0;
+}
+
+/* Machines that run and that the VMM neither shows nor stops: what it cannot load. */
+static char *unknown_to_vmm(const struct part_view *v)
+{
+	const struct peer_answer *list = &v->probe[PROBE_PROCESSES].answer;
+	_cleanup_strbuf_ struct strbuf sb = { 0 };
+
+	for (size_t i = 0; i < list->n_facts; i++) {
+		const char *kind, *id;
+		size_t len;
+
+		if (strcmp(list->facts[i].key, "process") != 0)
+			continue;
+		id = id_of(list->facts[i].value, &kind, &len);
+		if (strncmp(kind, "cvm ", 4) == 0 &&
+		    !vmm_knows(&v->probe[PROBE_VMM].answer, id, len))
+			sb_addf(&sb, "%s%s", sb.len ? ", " : "",
+				id[len] == ' ' && id[len + 1] ? id + len + 1 : id);
+	}
+	return sb.len ? sb_steal(&sb) : NULL;
+}
+
+static enum part_state count_machines(const struct peer_answer *status, struct finding *f)
+{
+	unsigned running = 0, all = 0;
+
+	for (size_t i = 0; i < status->n_facts; i++) {
+		if (strcmp(status->facts[i].key, "vm") != 0)
+			continue;
+		all++;
+		running += strncmp(status->facts[i].value, "running ", 8) == 0;
+	}
+	if (!all)
+		return finding_set(f, PART_OK, "none");
+	return finding_set(f, PART_OK, "%u running, %u not", running, all - running);
+}
+
+enum part_state judge_cvms(const struct part_view *v, struct finding *f)
+{
+	const struct probe_result *list = &v->probe[PROBE_PROCESSES];
+	const struct probe_result *status = &v->probe[PROBE_VMM];
+	_cleanup_free_ char *names = NULL, *unknown = NULL;
+	char *trouble;
+
+	if (!probe_answered(list, 200, &trouble)) {
+		if (!supervisor_is_gone(list))
+			return silent(f, trouble);
+		names = orphans(v, &list->answer);
+		if (!names)
+			return silent(f, trouble);
+		free(trouble);
+		return name_orphans(f, names);
+	}
+	names = orphans(v, &list->answer);
+	if (names)
+		return name_orphans(f, names);
+	if (!probe_answered(status, 200, &trouble))
+		return silent(f, trouble);
+	unknown = unknown_to_vmm(v);
+	if (!unknown)
+		return count_machines(&status->answer, f);
+	finding_fix(f, "sudo journalctl -b -e -u dstack-vmm.service");
+	return finding_set(f, PART_FAILED, "the VMM does not know what runs: %s", unknown);
+}
