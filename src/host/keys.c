@@ -134,6 +134,10 @@ const struct key keys[KEY_COUNT] = {
 	[KEY_KMS_IMAGE] = { "KMS_IMAGE", check_image_digest_ref, .readers = FOR_KMS | FOR_VMM,
 		.flags = KEY_MEASURED,
 		.help = "Container image of the KMS, by digest (no default)." },
+	[KEY_KMS_AUTH_IMAGE] = { "KMS_AUTH_IMAGE", check_image_digest_ref, .readers = FOR_KMS,
+		.flags = KEY_MEASURED,
+		.help = "Container image of auth-eth, by digest, for KMS_LAYOUT=upstream (no "
+			"default)." },
 	[KEY_KMS_PORT] = { "KMS_PORT", check_port, .fallback = "9103",
 		.readers = FOR_KMS | FOR_VMM | FOR_GUARD,
 		.help = "Loopback port of this host where the KMS answers." },

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+/* dstack-host kms: deploys the KMS, tells how it is. */
+#include <getopt.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "host/kms.h"
+
+static int take_lock(void *arg, int *ret_fd)
+{
+	return cmd_lock(arg, ret_fd);
+}
+
+static int deploy(const struct cmd_ctx *ctx)
+{
+	_cleanup_settings_ struct settings s = { 0 };
+	const struct kms_lock lock = { take_lock, (void *)(uintptr_t)ctx };
+	int r = settings_load(&ctx->root, &s);
+
+	if (r < 0)
+		return cmd_failed(r, "read the settings");
+	if (s.bad & FOR_KMS) {
+		diag_print(&s.diag);
+		return EXIT_CONFIG;
+	}
+	return kms_deploy(&ctx->root, &s, &lock);
+}
+
+static int status(const struct cmd_ctx *ctx, int json)
+{
+	_cleanup_settings_ struct settings s = { 0 };
+	_cleanup_(kms_status_free) struct kms_status st = { 0 };
+	_cleanup_strbuf_ struct strbuf out = { 0 };
+	int r = settings_load(&ctx->root, &s);
+
+	if (r < 0)
+		return cmd_failed(r, "read the settings");
+	r = kms_status(&ctx->root, &s, &st);
+	if (r < 0)
+		return cmd_failed(r, "look at the KMS");
+	if (json)
+		kms_status_json(&st, &out);
+	else
+		kms_status_text(&st, &out);
+	fputs(out.data, stdout);
+	return st.ready ? EXIT_FINE : EXIT_FAILED;
+}
+
+static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int json = 0, c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		if (c == 'h') {
+			cmd_help(&cmd_kms);
+			return EXIT_FINE;
+		}
+		if (c == '?')
+			return EXIT_USAGE;
+		json = 1;
+	}
+	if (argc - optind == 1 && strcmp(argv[optind], "status") == 0)
+		return status(ctx, json);
+	if (argc - optind == 1 && strcmp(argv[optind], "deploy") == 0 && !json)
+		return deploy(ctx);
+	return cmd_usage_error(&cmd_kms, "one of deploy, status");
+}
+
+const struct command cmd_kms = {
+	.name = "kms",
+	.usage = "deploy | status [--json]",
+	.summary = "Deploys the KMS once; tells how it is.",
+	.run = run,
+};

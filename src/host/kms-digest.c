@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Runs in the network half: a KMS's answers to facts. "bad" tells why there are none. */
+#include <jansson.h>
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "host/kms.h"
+
+static json_t *parse(const struct peer_reply *reply, struct peer_emit *emit)
+{
+	json_t *doc = json_loadb(reply->body, reply->len, JSON_REJECT_DUPLICATES, NULL);
+	const char *error = json_string_value(json_object_get(doc, "error"));
+
+	if (!doc)
+		peer_factf(emit, "bad", "HTTP %ld, no JSON", reply->status);
+	else if (reply->status != 200)
+		peer_factf(emit, "bad", "%s", error ? error : "refused without a reason");
+	else
+		return doc;
+	json_decref(doc);
+	return NULL;
+}
+
+/* The certificate as one line of base64, if it is one and a CA's. */
+static char *certificate(const char *pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+	X509 *x = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	unsigned char *der = NULL;
+	char *text = NULL;
+	int n = x && X509_check_ca(x) ? i2d_X509(x, &der) : -1;
+
+	if (n > 0) {
+		text = xcalloc(1, (size_t)n * 4 / 3 + 5);
+		EVP_EncodeBlock((unsigned char *)text, der, n);
+	}
+	OPENSSL_free(der);
+	X509_free(x);
+	BIO_free(bio);
+	return text;
+}
+
+static void fact_string(struct peer_emit *emit, const char *key, json_t *value)
+{
+	if (json_is_string(value))
+		peer_fact(emit, key, json_string_value(value));
+	else if (json_is_integer(value))
+		peer_factf(emit, key, "%lld", (long long)json_integer_value(value));
+}
+
+void kms_digest_meta(const struct peer_reply *reply, struct peer_emit *emit)
+{
+	json_t *doc = parse(reply, emit);
+	const char *pem = json_string_value(json_object_get(doc, "ca_cert"));
+	_cleanup_free_ char *ca = pem ? certificate(pem) : NULL;
+
+	if (doc && !ca)
+		peer_fact(emit, "bad", "its answer has no CA certificate");
+	if (ca)
+		peer_fact(emit, "ca", ca);
+	fact_string(emit, "contract", json_object_get(doc, "kms_contract_address"));
+	fact_string(emit, "chain", json_object_get(doc, "chain_id"));
+	fact_string(emit, "app_auth", json_object_get(doc, "app_auth_implementation"));
+	json_decref(doc);
+}
+
+/* Every version's page offers to onboard; a KMS that has its keys has no page. */
+void kms_digest_page(const struct peer_reply *reply, struct peer_emit *emit)
+{
+	if (reply->status == 200 && strcasestr(reply->body, "onboard"))
+		peer_fact(emit, "onboarding", "yes");
+	else
+		peer_factf(emit, "bad", "HTTP %ld, not the onboarding page", reply->status);
+}
+
+void kms_digest_bootstrap(const struct peer_reply *reply, struct peer_emit *emit)
+{
+	json_t *doc = parse(reply, emit);
+
+	if (doc && !json_is_string(json_object_get(doc, "k256_pubkey")))
+		peer_fact(emit, "bad", "its answer has no public key");
+	json_decref(doc);
+}
