@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/fileio.h"
+#include "host/accounts.h"
 
 /* clang-format off */
 const struct target targets[] = {
@@ -41,7 +41,7 @@ const struct target targets[] = {
 	{ "kms", "/run/dstack/kms/auth-eth.env", NULL, 0700, 0600, FOR_KMS, build_kms_env },
 	{ "kms", "/run/dstack/kms/app-compose.json", NULL, 0700, 0600, FOR_KMS,
 	  build_kms_app_compose },
-	{ NULL },
+	{ 0 },
 };
 /* clang-format on */
 
@@ -85,11 +85,13 @@ void render_plan(const struct render_ctx *ctx, const char *only,
 }
 
 /* The group may not exist yet (Intel's package brings its own): then root alone reads. */
-static gid_t group_id(const struct target *t)
+static int group_id(const struct root *root, const struct target *t, gid_t *ret)
 {
-	const struct group *g = t->dir_group ? getgrnam(t->dir_group) : NULL;
+	_cleanup_account_ struct account g = { 0 };
+	int r = t->dir_group ? group_lookup(root, t->dir_group, &g) : -ENOENT;
 
-	return g ? g->gr_gid : 0;
+	*ret = r == 0 ? g.gid : 0;
+	return r == -ENOENT ? 0 : r;
 }
 
 static int set_directory(int fd, gid_t gid, mode_t mode)
@@ -106,7 +108,7 @@ static int set_directory(int fd, gid_t gid, mode_t mode)
 	return 0;
 }
 
-static int prepare_directory(const struct root *root, const struct target *t)
+static int prepare_directory(const struct root *root, const struct target *t, gid_t gid)
 {
 	_cleanup_free_ char *dir = xstrndup(t->path, (size_t)(strrchr(t->path, '/') - t->path));
 	_cleanup_close_ int fd = -1;
@@ -118,7 +120,7 @@ static int prepare_directory(const struct root *root, const struct target *t)
 	if (r < 0)
 		return r;
 	fd = root_openat(root, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	return fd < 0 ? fd : set_directory(fd, group_id(t), t->dir_mode);
+	return fd < 0 ? fd : set_directory(fd, gid, t->dir_mode);
 }
 
 static int put_file(const struct render_ctx *ctx, const struct render_result *result)
@@ -129,13 +131,16 @@ static int put_file(const struct render_ctx *ctx, const struct render_result *re
 		.len = result->len,
 		.mode = t->file_mode,
 		.uid = (uid_t)-1,
-		.gid = geteuid() == 0 ? group_id(t) : (gid_t)-1,
+		.gid = (gid_t)-1,
 	};
-	int r = prepare_directory(ctx->root, t);
+	gid_t gid;
+	int r = group_id(ctx->root, t, &gid);
 
+	if (r == 0)
+		r = prepare_directory(ctx->root, t, gid);
 	/* The socket's directory belongs to the front's group, the file in it to root. */
-	if (!(t->file_mode & 070) && geteuid() == 0)
-		spec.gid = 0;
+	if (geteuid() == 0)
+		spec.gid = t->file_mode & 070 ? gid : 0;
 	return r < 0 ? r : file_replace(ctx->root, t->path, &spec);
 }
 

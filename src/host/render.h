@@ -13,6 +13,7 @@
 struct render_ctx {
 	const struct root *root;
 	const struct settings *settings;
+	int look_only; /* nothing may be made for it, certificates neither */
 };
 
 /* What a builder says. */

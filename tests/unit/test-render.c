@@ -16,7 +16,7 @@
 static enum render_outcome render(const struct fixture *f, const char *only, const char *path)
 {
 	struct settings s;
-	struct render_ctx rc = { &f->root, &s };
+	struct render_ctx rc = { &f->root, &s, 0 };
 	struct render_result *results;
 	enum render_outcome outcome = RENDER_FAILED;
 	size_t n;
