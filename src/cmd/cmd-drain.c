@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * dstack-host drain: the one way by which virtual machines and their supervisor end. Guests
+ * are asked first; what ran before runs again when the host is started.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "cmd/cmd.h"
+#include "host/drain.h"
+#include "host/parts.h"
+#include "host/supervise.h"
+#include "host/units.h"
+
+#define SUPERVISOR "dstack-supervisor.service"
+#define DRAINED "dstack-drained.target"
+#define GUEST_MS 30000
+/* dstack-drain.service gives 180 s for all of it. */
+#define GUEST_AT_SHUTDOWN_MS 90000
+/* systemd itself loses patience with the supervisor after 90 s. */
+#define SUPERVISOR_MS 100000
+#define ORPHAN_MS 10000
+#define TICK_MS 100
+
+static int confirm(const struct cmd_ctx *ctx, const struct drain *d)
+{
+	_cleanup_slice_processes_ struct slice_processes list = { 0 };
+	_cleanup_strbuf_ struct strbuf names = { 0 };
+	char line[16];
+
+	if (!isatty(STDIN_FILENO)) {
+		log_error("drain ends every virtual machine of this host; say --yes to do it");
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; i < d->n; i++)
+		sb_addf(&names, "%s%s", i ? ", " : "", d->guests[i].name);
+	if (!names.len && supervise_list(&ctx->root, &list) == 0 && list.n) {
+		_cleanup_free_ char *text = slice_processes_text(&list);
+
+		sb_add(&names, text);
+	}
+	fprintf(stderr, "This ends the supervisor and every virtual machine: %s.\nType yes to go on: ",
+		names.len ? names.data : "none runs");
+	if (fgets(line, sizeof(line), stdin) && strcmp(line, "yes\n") == 0)
+		return EXIT_FINE;
+	log_error("nothing was done");
+	return EXIT_FAILED;
+}
+
+static int has_ended(struct units *u, int *r)
+{
+	_cleanup_unit_state_ struct unit_state s = { 0 };
+
+	*r = units_get(u, SUPERVISOR, &s);
+	return *r == 0 && !s.job && s.active &&
+	       (strcmp(s.active, "inactive") == 0 || strcmp(s.active, "failed") == 0);
+}
+
+/* systemd takes a moment from the end of the process to the end of the unit, and a job of
+ * its own may be before ours. */
+static int wait_inactive(struct units *u, uint64_t deadline)
+{
+	const struct itimerspec every = {
+		.it_interval.tv_nsec = TICK_MS * 1000000L,
+		.it_value.tv_nsec = TICK_MS * 1000000L,
+	};
+	_cleanup_close_ int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	uint64_t ticks;
+	int r;
+
+	if (timer < 0 || timerfd_settime(timer, 0, &every, NULL) < 0)
+		return -errno;
+	while (!has_ended(u, &r)) {
+		if (r < 0)
+			return r;
+		if (clock_ms() >= deadline)
+			return -ETIMEDOUT;
+		if (read(timer, &ticks, sizeof(ticks)) < 0 && errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
+static int end_supervisor(const struct cmd_ctx *ctx, struct units *u)
+{
+	_cleanup_unit_state_ struct unit_state s = { 0 };
+	uint64_t deadline = clock_ms() + SUPERVISOR_MS;
+	_cleanup_close_ int pidfd = -1;
+	int r = units_get(u, SUPERVISOR, &s);
+
+	if (r < 0)
+		return cmd_failed(r, "ask systemd about " SUPERVISOR);
+	if (s.main_pid)
+		pidfd = supervise_pidfd(&ctx->root, (pid_t)s.main_pid);
+	r = units_do(u, UNIT_START, DRAINED);
+	if (r < 0)
+		return cmd_failed(r, "start " DRAINED);
+	if (pidfd >= 0)
+		supervise_wait(&pidfd, 1, deadline);
+	r = wait_inactive(u, deadline);
+	return r < 0 ? cmd_failed(r, "end " SUPERVISOR) : EXIT_FINE;
+}
+
+static int end_orphans(const struct cmd_ctx *ctx)
+{
+	_cleanup_slice_processes_ struct slice_processes list = { 0 };
+	_cleanup_free_ char *text = NULL;
+	int r = supervise_list(&ctx->root, &list);
+
+	if (r < 0)
+		return cmd_failed(r, "look for what the supervisor left behind");
+	if (list.n == 0)
+		return EXIT_FINE;
+	text = slice_processes_text(&list);
+	log_info("ending what a supervisor left behind: %s", text);
+	r = supervise_end_all(&ctx->root, ORPHAN_MS);
+	return r < 0 ? cmd_failed(r, "end %s", text) : EXIT_FINE;
+}
+
+static void ask_guests(struct drain *d, unsigned wait_ms)
+{
+	size_t n = drain_living(d);
+
+	if (!n)
+		return;
+	log_info("asking %zu virtual machine%s to shut down", n, n == 1 ? "" : "s");
+	drain_ask(d, wait_ms);
+}
+
+static int drain(const struct cmd_ctx *ctx, struct units *u, struct drain *d)
+{
+	size_t n;
+	int code;
+
+	ask_guests(d, GUEST_MS);
+	n = drain_living(d);
+	if (n)
+		log_warning("%zu did not shut down and %s stopped", n, n == 1 ? "is" : "are");
+	drain_stop(d);
+	code = end_supervisor(ctx, u);
+	if (code == EXIT_FINE)
+		code = end_orphans(ctx);
+	drain_mark_started(d);
+	if (code != EXIT_FINE)
+		return code;
+	/* A supervisor that was killed leaves its unit failed; that is over now. */
+	(void)!units_do(u, UNIT_RESET_FAILED, SUPERVISOR);
+	log_info("drained; to start the host again: sudo systemctl start dstack-host-start");
+	return EXIT_FINE;
+}
+
+/* systemd ends VMM and supervisor right after this; a target cannot be started any more. */
+static int at_shutdown(struct drain *d, const char *trouble)
+{
+	if (trouble)
+		log_warning("%s; guests are ended without being asked", trouble);
+	ask_guests(d, GUEST_AT_SHUTDOWN_MS);
+	drain_mark_started(d);
+	return EXIT_FINE;
+}
+
+static int on_request(const struct cmd_ctx *ctx, struct units *u, struct drain *d, int yes,
+		      const char *trouble)
+{
+	int code = yes ? EXIT_FINE : confirm(ctx, d);
+
+	if (code != EXIT_FINE)
+		return code;
+	if (trouble)
+		log_warning("%s; guests are ended without being asked", trouble);
+	return drain(ctx, u, d);
+}
+
+static int open_units(const struct cmd_ctx *ctx, struct units **u)
+{
+	int r;
+
+	if (geteuid() != 0) {
+		log_error("this ends virtual machines and needs root: try sudo");
+		return EXIT_FAILED;
+	}
+	r = units_open(&ctx->root, u);
+	if (r == UNITS_ABSENT) {
+		log_error("systemd does not run here: there is nothing to drain");
+		return EXIT_FAILED;
+	}
+	return r < 0 ? cmd_failed(r, "reach systemd") : EXIT_FINE;
+}
+
+static int run_drain(const struct cmd_ctx *ctx, int yes, int shutdown)
+{
+	_cleanup_settings_ struct settings s = { 0 };
+	_cleanup_free_ char *trouble = NULL, *state = NULL;
+	_cleanup_units_ struct units *u = NULL;
+	_cleanup_drain_ struct drain d = { 0 };
+	int hidden, r, code = open_units(ctx, &u);
+
+	if (code != EXIT_FINE)
+		return code;
+	if (shutdown) {
+		r = units_system_state(u, &state);
+		if (r < 0)
+			return cmd_failed(r, "ask systemd whether the system goes down");
+		if (strcmp(state, "stopping") != 0)
+			return EXIT_FINE;
+	}
+	r = parts_settings(&ctx->root, &s, &hidden);
+	if (r < 0)
+		return cmd_failed(r, "read the settings");
+	r = drain_find(&ctx->root, &s, &d, &trouble);
+	if (r < 0 && !trouble)
+		trouble = xstrdup(strerror(-r));
+	return shutdown ? at_shutdown(&d, trouble) : on_request(ctx, u, &d, yes, trouble);
+}
+
+static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "yes", no_argument, NULL, 'y' },
+		{ "at-shutdown", no_argument, NULL, 's' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL },
+	};
+	int c, yes = 0, shutdown = 0;
+
+	while ((c = getopt_long(argc, argv, "yh", options, NULL)) >= 0) {
+		if (c == 'h') {
+			cmd_help(&cmd_drain);
+			return EXIT_FINE;
+		}
+		if (c == '?')
+			return EXIT_USAGE;
+		if (c == 'y')
+			yes = 1;
+		else
+			shutdown = 1;
+	}
+	if (optind < argc)
+		return cmd_usage_error(&cmd_drain, "it takes no argument");
+	return run_drain(ctx, yes, shutdown);
+}
+
+const struct command cmd_drain = {
+	.name = "drain",
+	.usage = "[--yes]",
+	.summary = "Shuts every virtual machine down, then their supervisor.",
+	.run = run,
+};

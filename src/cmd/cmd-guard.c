@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/* dstack-host guard: loads the guard's table and stays, for it lives as long as its owner. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "base/fileio.h"
+#include "base/log.h"
+#include "cmd/cmd.h"
+#include "host/guard.h"
+
+#define RULES_MAX (1 << 20)
+
+static int load(const struct cmd_ctx *ctx, struct guard *g)
+{
+	_cleanup_free_ char *rules = NULL, *trouble = NULL;
+	int r = file_read(&ctx->root, GUARD_FILE, RULES_MAX, &rules, NULL);
+
+	if (r == -ENOENT) {
+		log_error("%s%s is not there: run dstack-host render guard", ctx->root.path,
+			  GUARD_FILE);
+		return EXIT_FAILED;
+	}
+	if (r < 0)
+		return cmd_failed(r, "read %s%s", ctx->root.path, GUARD_FILE);
+	if (guard_load(g, rules, &trouble) == 0)
+		return EXIT_FINE;
+	log_error("nftables does not take the guard's table: %s (it needs cgroup v2 at "
+		  "/sys/fs/cgroup, the slice %s and the kernel's nft_socket and nft_fib)",
+		  trouble, GUARD_SLICE);
+	return EXIT_FAILED;
+}
+
+/* Rules that are not taken leave those in force that were. */
+static void reload(const struct cmd_ctx *ctx, struct guard *g)
+{
+	sd_notify(0, "RELOADING=1");
+	if (load(ctx, g) == EXIT_FINE)
+		sd_notify(0, "READY=1\nSTATUS=");
+	else
+		sd_notify(0, "READY=1\nSTATUS=the rules before the last change are in force");
+}
+
+static int stay(const struct cmd_ctx *ctx, struct guard *g, const sigset_t *signals)
+{
+	int signo;
+
+	while ((signo = sigwaitinfo(signals, NULL)) == SIGHUP || (signo < 0 && errno == EINTR))
+		if (signo == SIGHUP)
+			reload(ctx, g);
+	sd_notify(0, "STOPPING=1");
+	return EXIT_FINE;
+}
+
+static int guard(const struct cmd_ctx *ctx)
+{
+	_cleanup_guard_ struct guard *g = NULL;
+	sigset_t signals;
+	int r;
+
+	/* Before the table is there: a reload that comes early waits for its turn. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	r = guard_open(&g);
+	if (r < 0) {
+		log_error("nftables is not available: %s%s", strerror(-r),
+			  r == -EPERM ? " (try sudo)" : "");
+		return EXIT_FAILED;
+	}
+	r = load(ctx, g);
+	if (r != EXIT_FINE)
+		return r;
+	sd_notify(0, "READY=1\nSTATUS=");
+	return stay(ctx, g, &signals);
+}
+
+static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		if (c != 'h')
+			return EXIT_USAGE;
+		cmd_help(&cmd_guard);
+		return EXIT_FINE;
+	}
+	if (optind < argc)
+		return cmd_usage_error(&cmd_guard, "it takes no argument");
+	return guard(ctx);
+}
+
+const struct command cmd_guard = {
+	.name = "guard",
+	.usage = "",
+	.summary = "Owns the nftables table that fences virtual machines in; stays.",
+	.flags = CMD_INTERNAL,
+	.run = run,
+};

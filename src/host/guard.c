@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The only user of libnftables. */
+#include "host/guard.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <nftables/libnftables.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+struct guard {
+	struct nft_ctx *nft; /* its socket owns the table, so it stays open */
+};
+
+/* libnftables ends the process when it gets no socket: it is tried first. */
+static int netfilter_answers(void)
+{
+	_cleanup_close_ int fd =
+		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+
+	return fd < 0 ? -errno : 0;
+}
+
+static int open_context(struct nft_ctx **ret)
+{
+	int r = netfilter_answers();
+
+	if (r < 0)
+		return r;
+	*ret = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (!*ret)
+		return -ENOMEM;
+	if (nft_ctx_buffer_output(*ret) == 0 && nft_ctx_buffer_error(*ret) == 0)
+		return 0;
+	nft_ctx_free(*ret);
+	*ret = NULL;
+	return -ENOMEM;
+}
+
+int guard_open(struct guard **ret)
+{
+	struct nft_ctx *nft;
+	int r = open_context(&nft);
+
+	if (r < 0)
+		return r;
+	*ret = xcalloc(1, sizeof(**ret));
+	(*ret)->nft = nft;
+	return 0;
+}
+
+/* One line: the first that says "Error:", without the quoted rules below it. */
+static char *first_error(const char *text)
+{
+	const char *p = text ? strstr(text, "Error: ") : NULL;
+
+	p = p ? p + strlen("Error: ") : text && *text ? text : "no reason given";
+	return xstrndup(p, strcspn(p, "\n"));
+}
+
+int guard_load(struct guard *g, const char *rules, char **trouble)
+{
+	if (nft_run_cmd_from_buffer(g->nft, rules) == 0)
+		return 0;
+	*trouble = first_error(nft_ctx_get_error_buffer(g->nft));
+	return -EINVAL;
+}
+
+void guard_close(struct guard **g)
+{
+	if (!*g)
+		return;
+	nft_ctx_free((*g)->nft);
+	free(*g);
+	*g = NULL;
+}
+
+/* The listing shows a control group that is gone by number, not by name. */
+static int names_the_slice(const char *listing)
+{
+	return listing && strstr(listing, "socket cgroupv2 level 1 \"") &&
+	       strstr(listing, GUARD_SLICE "\" ");
+}
+
+int guard_is_loaded(void)
+{
+	struct nft_ctx *nft;
+	const char *error;
+	int r = open_context(&nft);
+
+	if (r < 0)
+		return r;
+	r = nft_run_cmd_from_buffer(nft, "list table inet " GUARD_TABLE);
+	if (r == 0) {
+		r = names_the_slice(nft_ctx_get_output_buffer(nft));
+	} else {
+		error = nft_ctx_get_error_buffer(nft);
+		r = error && strstr(error, "not permitted") ? -EPERM : 0;
+	}
+	nft_ctx_free(nft);
+	return r;
+}
