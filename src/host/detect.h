@@ -6,5 +6,6 @@
 #include "base/root.h"
 #include "host/keys.h"
 
-/* The detected value, the caller's, or NULL. */
-char *detect_setting(const struct root *root, enum key_id id) _must_check_;
+/* *ret is the detected value, the caller's, or NULL where this machine does not tell it.
+ * 0, or -errno: it would tell, but could not be asked. */
+int detect_setting(const struct root *root, enum key_id id, char **ret) _must_check_;

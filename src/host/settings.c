@@ -139,11 +139,17 @@ static char *derive(const struct settings *s, int id)
 	}
 }
 
-static void take_machine(const struct root *root, struct settings *s)
+static int take_machine(const struct root *root, struct settings *s)
 {
-	for (int id = 0; id < KEY_COUNT; id++)
-		if (!s->v[id].value)
-			put(s, id, detect_setting(root, (enum key_id)id), SOURCE_DETECTED);
+	for (int id = 0; id < KEY_COUNT; id++) {
+		char *value = NULL;
+		int r = s->v[id].value ? 0 : detect_setting(root, (enum key_id)id, &value);
+
+		if (r < 0)
+			return r;
+		if (value)
+			put(s, id, value, SOURCE_DETECTED);
+	}
 	/* Two rounds: a derived default may look at a plain one that comes after it. */
 	for (int id = 0; id < KEY_COUNT; id++)
 		if (!s->v[id].value && keys[id].fallback)
@@ -151,6 +157,7 @@ static void take_machine(const struct root *root, struct settings *s)
 	for (int id = 0; id < KEY_COUNT; id++)
 		if (!s->v[id].value)
 			put(s, id, derive(s, id), SOURCE_DEFAULT);
+	return 0;
 }
 
 static int resolve(const struct root *root, const struct hostconf *hc, struct settings *s)
@@ -163,9 +170,10 @@ static int resolve(const struct root *root, const struct hostconf *hc, struct se
 		s->bad = ~0u;
 	take_layer(s, hc, SOURCE_FILE);
 	r = take_supplied(root, s);
+	if (r == 0)
+		r = take_machine(root, s);
 	if (r < 0)
 		return r;
-	take_machine(root, s);
 	validate_settings(s);
 	diag_sort(&s->diag);
 	return 0;

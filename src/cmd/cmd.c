@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What all verbs share: usage, lock, messages. */
+#include "cmd/cmd.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/lock.h"
+#include "base/log.h"
+
+#define LOCK_SECONDS 30
+
+int cmd_usage_error(const struct command *cmd, const char *fmt, ...)
+{
+	_cleanup_free_ char *text = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		out_of_memory();
+	va_end(ap);
+	log_error("%s: %s", cmd->name, text);
+	log_line("Usage: dstack-host %s %s", cmd->name, cmd->usage);
+	return EXIT_USAGE;
+}
+
+void cmd_help(const struct command *cmd)
+{
+	printf("Usage: dstack-host %s %s\n%s\n", cmd->name, cmd->usage, cmd->summary);
+}
+
+int cmd_lock(const struct cmd_ctx *ctx, int *ret_fd)
+{
+	int r = lock_take(&ctx->root, LOCK_SECONDS, ret_fd);
+
+	if (r == 0)
+		return EXIT_FINE;
+	if (r == -EACCES || r == -EPERM) {
+		log_error("this changes the host and needs root: try sudo");
+		return EXIT_FAILED;
+	}
+	if (r != -EAGAIN)
+		return cmd_failed(r, "take the lock %s/run/dstack/.lock", ctx->root.path);
+	log_error("another dstack-host is at work and did not end within %d s; try again",
+		  LOCK_SECONDS);
+	return EXIT_LOCKED;
+}
+
+int cmd_failed(int r, const char *fmt, ...)
+{
+	_cleanup_free_ char *text = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		out_of_memory();
+	va_end(ap);
+	log_error("cannot %s: %s%s", text, strerror(-r),
+		  r == -EACCES || r == -EPERM ? " (try sudo)" : "");
+	return EXIT_FAILED;
+}
