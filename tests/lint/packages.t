@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The built packages: lintian, hardening, the same bytes twice, and what their scripts never do.
+cd "$(dirname "$0")/../.." || exit 1
+n=0
+check() {
+	n=$((n + 1))
+	if [ -z "$2" ]; then
+		echo "ok $n - $1"
+	else
+		echo "not ok $n - $1"
+		printf '%s\n' "$2" | head -n 60 | sed 's/^/# /'
+	fi
+}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+check "the packages build" "$(DEB_BUILD_LOG=$work/log TZ=UTC tests/tools/build-deb "$work/a" 2>&1 >/dev/null)"
+(umask 027 && mkdir -p "$work/elsewhere" && TMPDIR=$work/elsewhere TZ=Asia/Kathmandu tests/tools/build-deb "$work/b" >/dev/null 2>&1)
+check "two builds in different paths, time zones and umasks give the same bytes" \
+	"$(cd "$work/a" && sha256sum ./*.deb | (cd ../b && sha256sum --quiet -c -) 2>&1)"
+check "lintian" "$(lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$work"/a/*.deb 2>&1 | grep -E '^[EW]:')"
+check "hardening flags" "$(blhc --all "$work/log" 2>&1 | grep -v 'No compiler commands')"
+for deb in "$work"/a/*.deb; do
+	name=${deb##*/}
+	dpkg-deb -e "$deb" "$work/control-${name%%_*}"
+done
+check "no built script stops or restarts the supervisor, or starts anything but the starter" \
+	"$(grep -nE 'dstack-supervisor|dstackcvm' "$work"/control-*/p*inst "$work"/control-*/p*rm 2>/dev/null |
+		grep -vE 'systemctl show -P MainPID'
+	grep -nE '(deb-systemd-invoke|systemctl).*\b(start|restart|try-restart)\b' "$work"/control-*/p*inst "$work"/control-*/p*rm |
+		grep -v 'deb-systemd-invoke start dstack-host-start.service')"
+check "at most one daemon-reload in what we configure" \
+	"$(grep -c daemon-reload "$work"/control-*/postinst | awk -F: '{ n += $2 } END { if (n > 1) print n }')"
+echo "1..$n"

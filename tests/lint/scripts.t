@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Shell: shellcheck, ceilings for maintainer scripts, what they never do.
+cd "$(dirname "$0")/../.." || exit 1
+n=0
+check() {
+	n=$((n + 1))
+	if [ -z "$2" ]; then
+		echo "ok $n - $1"
+	else
+		echo "not ok $n - $1"
+		printf '%s\n' "$2" | sed 's/^/# /'
+	fi
+}
+maint=$(ls debian/*.config debian/*.preinst debian/*.postinst debian/*.prerm debian/*.postrm 2>/dev/null)
+# shellcheck disable=SC2086 # lists of names
+check "shellcheck" "$(shellcheck -s sh -e SC1091 $maint hooks/* debian/unit-links tests/tools/apt-need tests/tools/build-deb tests/tools/man-keys tests/tools/build-and-test tests/lint/*.t tests/cli/*.t 2>&1)"
+check "maintainer scripts stay small" "$(for f in $maint; do
+	lines=$(grep -cvE '^[[:space:]]*(#|$)' "$f")
+	[ "$lines" -le 48 ] || echo "$f: $lines lines of code"; done)"
+# shellcheck disable=SC2086
+check "no network in maintainer scripts" "$(grep -nE '\b(curl|wget|docker (pull|run|compose)|apt-get|apt)\b' $maint)"
+# shellcheck disable=SC2086
+check "maintainer scripts never stop or restart the supervisor" "$(grep -nE '(stop|restart).*dstack-supervisor|dstackcvm' $maint)"
+# shellcheck disable=SC2086
+check "at most one daemon-reload" "$([ "$(cat $maint | grep -c daemon-reload)" -le 1 ] || echo more)"
+check "spelling" "$(codespell -q 3 README.md debian/changelog debian/control debian/*.templates src/man units conf src/base src/host src/cmd src/main.c src/sim 2>&1)"
+check "translations are up to date" "$(tmp=$(mktemp -d); cp -r debian "$tmp/"; (cd "$tmp/debian" && debconf-updatepo) >/dev/null 2>&1; diff -rq -I POT-Creation-Date debian/po "$tmp/debian/po"; rm -rf "$tmp")"
+check "every debconf question is a key or a secret" "$(sed -n 's|^Template: dstack-host/||p' debian/dstack-host.templates | grep -vE '^(settings|bad-domain)$' | while read -r q; do
+	key=$(printf %s "$q" | tr 'a-z-' 'A-Z_')
+	grep -q "\"$key\".*KEY_ASK\|\"$q\".*asked = 1" src/host/keys.c src/host/secrets.c ||
+		grep -A2 "\"$key\"" src/host/keys.c | grep -q KEY_ASK || echo "$q"; done)"

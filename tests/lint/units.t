@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Units: rule 1 to the letter, no [Install] on parts, nothing that systemd complains about.
+cd "$(dirname "$0")/../.." || exit 1
+n=0
+check() {
+	n=$((n + 1))
+	if [ -z "$2" ]; then
+		echo "ok $n - $1"
+	else
+		echo "not ok $n - $1"
+		printf '%s\n' "$2" | sed 's/^/# /'
+	fi
+}
+has() { # unit, line...
+	f=units/$1
+	shift
+	for line; do grep -qxF "$line" "$f" || echo "$f lacks $line"; done
+}
+check "the supervisor outlives everything" "$(has dstack-supervisor.service RefuseManualStop=yes IgnoreOnIsolate=yes KillMode=process OOMPolicy=continue Restart=no UMask=0077 Slice=dstackcvm.slice; grep -nE '^(PartOf|BindsTo|Requires|Requisite)=' units/dstack-supervisor.service)"
+check "so does its slice" "$(has dstackcvm.slice RefuseManualStop=yes IgnoreOnIsolate=yes)"
+check "nothing ties itself to the supervisor" "$(grep -rnE '^(Wants|Requires|BindsTo|PartOf|Requisite)=.*dstack-supervisor' units)"
+check "the VMM's unit sets no Group=" "$(grep -n '^Group=' units/dstack-vmm.service)"
+check "only the starter has [Install]" "$(grep -rl '^\[Install\]' units | grep -v dstack-host-start.service)"
+check "components wait for host.conf" "$(for u in vmm front registry key-provider kms guard; do grep -q '^ConditionPathExists=/etc/dstack/host.conf' "units/dstack-$u.service" || echo "$u"; done)"
+check "no unit sets RUST_BACKTRACE" "$(grep -rn RUST_BACKTRACE units)"
+check "no RuntimeDirectory=dstack (it would be deleted under the others)" "$(grep -rnE '^RuntimeDirectory=dstack$' units)"
