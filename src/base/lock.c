@@ -8,8 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
+static volatile sig_atomic_t expired;
+
 static void on_alarm(int sig _unused_)
 {
+	expired = 1;
 }
 
 int lock_take(const struct root *root, unsigned seconds, int *ret_fd)
@@ -25,9 +28,12 @@ int lock_take(const struct root *root, unsigned seconds, int *ret_fd)
 	if (fd < 0)
 		return fd;
 	/* No SA_RESTART: the alarm is what ends the wait. */
+	expired = 0;
 	sigaction(SIGALRM, &sa, &old);
 	alarm(seconds);
-	r = fcntl(fd, F_OFD_SETLKW, &fl) < 0 ? -errno : 0;
+	do
+		r = fcntl(fd, F_OFD_SETLKW, &fl) < 0 ? -errno : 0;
+	while (r == -EINTR && !expired);
 	alarm(0);
 	sigaction(SIGALRM, &old, NULL);
 	if (r < 0) {
