@@ -46,6 +46,16 @@ $(BUILD)/tests/%: tests/unit/%.c $(OBJECTS)
 	@echo "  TEST $<"
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(OBJECTS) $(LIBS) -lcmocka -lpthread
 
+# Built with clang by tests/tools/fuzz, which sets BUILD and CFLAGS. From an archive, so that a
+# target may include a file of the program to reach what is static in it.
+$(BUILD)/libdstack.a: $(OBJECTS)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+$(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(BUILD)/libdstack.a
+	@mkdir -p $(@D)
+	@echo "  FUZZ $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(BUILD)/libdstack.a $(LIBS)
+
 # The key table of the manual comes from the program itself.
 $(BUILD)/%: src/man/%.scd $(BUILD)/dstack-host
 	@mkdir -p $(@D)

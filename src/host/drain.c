@@ -35,7 +35,7 @@ static void add_running(struct drain *d, const struct vmm_vm *vm)
 
 static int ask_vmm(struct drain *d, char **trouble)
 {
-	_cleanup_free_ char *body = vmm_body_status(NULL, 1);
+	_cleanup_free_ char *body = vmm_body_status(NULL, 1), *bad = NULL;
 	struct peer_answer answer = { 0 };
 	struct vmm_vm *vms;
 	size_t n;
@@ -45,14 +45,15 @@ static int ask_vmm(struct drain *d, char **trouble)
 		*trouble = xasprintf("the VMM does not answer: %s", strerror(-r));
 		return r;
 	}
-	*trouble = vmm_trouble(&answer);
-	r = *trouble ? -EPROTO : vmm_list(&answer, &vms, &n);
+	bad = vmm_trouble(&answer);
+	r = bad ? -EPROTO : vmm_list(&answer, &vms, &n);
 	if (r == 0) {
 		for (size_t i = 0; i < n; i++)
 			add_running(d, &vms[i]);
 		vmm_list_free(vms, n);
-	} else if (!*trouble) {
-		*trouble = xstrdup("the VMM's answer makes no sense");
+	} else {
+		*trouble = xasprintf("the VMM does not say what runs: %s",
+				     bad ? bad : "its answer makes no sense");
 	}
 	peer_answers_free(&answer, 1);
 	return r;

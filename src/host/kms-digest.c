@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "host/kms.h"
+#include "host/kms-view.h"
 
 static json_t *parse(const struct peer_reply *reply, struct peer_emit *emit)
 {

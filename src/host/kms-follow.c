@@ -13,7 +13,7 @@
 #include "base/alloc.h"
 #include "base/sock.h"
 #include "base/strbuf.h"
-#include "host/kms.h"
+#include "host/kms-view.h"
 
 enum {
 	CONNECT_MS = 1000,

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "host/json.h"
+#include "host/kms-view.h"
 #include "host/kms.h"
 
 static void add(struct kms_status *st, const char *key, const char *value)

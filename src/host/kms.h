@@ -83,41 +83,14 @@ int kms_look(const struct root *root, const struct settings *s,
 	     struct kms_look *ret, char **trouble) _must_check_;
 void kms_look_free(struct kms_look *look);
 
-/* --- is it ready (kms-follow.c) --- */
-
-enum kms_phase {
-	KMS_SILENT,	/* nothing answers yet */
-	KMS_ONBOARDING, /* plain HTTP: it has no keys */
-	KMS_READY,	/* GetMeta over TLS */
-	KMS_TROUBLED,	/* TLS, but no GetMeta: its chain or its auth API */
-};
-
-struct kms_view {
-	enum kms_phase phase;
-	char *detail; /* what was seen, never NULL */
-	char *ca_pem, *contract, *chain, *app_auth; /* READY; NULL where it said nothing */
-	unsigned ms;
-};
-
-/* One look at the mapped port, both protocols at once. 0 or -errno. */
-int kms_view(unsigned port, struct kms_view *ret) _must_check_;
-/* Does it show a certificate for `name` that `ca_pem` has issued? 0 yes, 1: *trouble tells
- * (the caller's), or -errno. */
-int kms_check_certificate(unsigned port, const char *name, const char *ca_pem,
-			  char **trouble) _must_check_;
-/* Makes its keys, and ends the onboarding. 0; 1: *trouble tells; or -errno. */
-int kms_bootstrap(unsigned port, const char *name, char **trouble) _must_check_;
-/* The first difference between what it says and what the settings demand, the caller's;
- * NULL when there is none. */
-char *kms_disobeys(const struct kms_view *view, const struct settings *s) _must_check_;
-void kms_view_free(struct kms_view *view);
-
 /* --- the verbs (kms-deploy.c, kms-status.c) --- */
 
 /* Deploys or follows until it is ready. Returns enum exit_code of cmd.h's meaning: 0 ready or
  * nothing to do, 1 failed. `lock` is called around what changes the host. */
+enum { KMS_LOCK_BUSY = 75 };
 struct kms_lock {
-	int (*take)(void *arg, int *ret_fd); /* 0, or an exit code after its own message */
+	/* 0, KMS_LOCK_BUSY, or another exit code after its own message. */
+	int (*take)(void *arg, int *ret_fd);
 	void *arg;
 };
 int kms_deploy(const struct root *root, const struct settings *s, const struct kms_lock *lock);
@@ -140,8 +113,3 @@ void kms_status_text(const struct kms_status *st, struct strbuf *out);
 /* dstack-host.kms/1 */
 void kms_status_json(const struct kms_status *st, struct strbuf *out);
 void kms_status_free(struct kms_status *st);
-
-/* In the network half. */
-void kms_digest_meta(const struct peer_reply *reply, struct peer_emit *emit);
-void kms_digest_page(const struct peer_reply *reply, struct peer_emit *emit);
-void kms_digest_bootstrap(const struct peer_reply *reply, struct peer_emit *emit);

@@ -46,7 +46,22 @@ static char *first_rpc_url(const struct settings *s)
 	return xstrndup(urls, strcspn(urls, " "));
 }
 
-/* Same shape as the reference host's file, with what its image had baked in made visible. */
+/* What the image's own loader reads; also rendered as a file of its own. */
+static void add_env(struct strbuf *out, const struct settings *s, const char *rpc,
+		    const char *indent)
+{
+	sb_addf(out,
+		"%sHOST=127.0.0.1\n"
+		"%sPORT=%d\n"
+		"%sETH_RPC_URL=%s\n"
+		"%sKMS_CONTRACT_ADDR=%s\n",
+		indent, indent, REFERENCE_AUTH_PORT, indent, rpc, indent,
+		setting(s, KEY_KMS_CONTRACT));
+}
+
+/* Same shape as the reference host's file. Its image had auth-eth.env baked in and its start
+ * script exports that file over the environment, so the file itself is put over the image's:
+ * contract and endpoint are then in the text that is measured, and cannot be others. */
 static void add_reference(struct strbuf *out, const struct settings *s, const char *rpc)
 {
 	const char *port = setting(s, KEY_KMS_GUEST_PORT);
@@ -63,13 +78,17 @@ static void add_reference(struct strbuf *out, const struct settings *s, const ch
 		"    environment:\n"
 		"      - RUST_LOG=info\n"
 		"      - KMS_DOMAIN=kms.%s\n"
-		"      - ETH_RPC_URL=%s\n"
-		"      - KMS_CONTRACT_ADDR=%s\n"
+		"    configs:\n"
+		"      - source: auth-eth-env\n"
+		"        target: /etc/kms/auth-eth.env\n"
 		"    restart: unless-stopped\n"
 		"volumes:\n"
-		"  kms-certs:\n",
-		setting(s, KEY_KMS_IMAGE), port, port, setting(s, KEY_DOMAIN), rpc,
-		setting(s, KEY_KMS_CONTRACT));
+		"  kms-certs:\n"
+		"configs:\n"
+		"  auth-eth-env:\n"
+		"    content: |\n",
+		setting(s, KEY_KMS_IMAGE), port, port, setting(s, KEY_DOMAIN));
+	add_env(out, s, rpc, "      ");
 }
 
 /* kms.toml of a KMS 0.5.5 (keys: kms/kms.toml there). */
@@ -172,12 +191,7 @@ int build_kms_env(const struct render_ctx *ctx, struct strbuf *out, const char *
 	rpc = first_rpc_url(ctx->settings);
 	if (strpbrk(rpc, "#'\"\\ \t"))
 		return -EINVAL;
-	sb_addf(out,
-		"HOST=127.0.0.1\n"
-		"PORT=%d\n"
-		"ETH_RPC_URL=%s\n"
-		"KMS_CONTRACT_ADDR=%s\n",
-		REFERENCE_AUTH_PORT, rpc, setting(ctx->settings, KEY_KMS_CONTRACT));
+	add_env(out, ctx->settings, rpc, "");
 	return BUILD_OK;
 }
 

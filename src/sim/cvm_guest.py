@@ -200,6 +200,8 @@ class Kms:
         text = compose.get("docker_compose_file") or ""
         self.present = bool(KMS_IMAGE.search(text))
         self.env = compose_environment(text)
+        # auth-eth.env, put over the image's own as a compose config
+        self.env.update(re.findall(r"^\s+(ETH_RPC_URL|KMS_CONTRACT_ADDR)=(\S+)$", text, re.MULTILINE))
         automatic = re.search(r"^\s*auto_bootstrap_domain\s*=\s*\"([^\"]*)\"", text, re.MULTILINE)
         if automatic and automatic[1]:
             self.env.setdefault("AUTO_BOOTSTRAP_DOMAIN", automatic[1])

@@ -12,7 +12,7 @@ is() { # name, expected exit code, expected pattern in all output, command...
 	n=$((n + 1))
 	out=$("$@" 2>&1)
 	got=$?
-	if [ "$got" -eq "$code" ] && printf '%s' "$out" | grep -qE -- "$pattern"; then
+	if [ "$got" -eq "$code" ] && printf '%s\n' "$out" | grep -qE -- "$pattern"; then
 		echo "ok $n - $name"
 	else
 		echo "not ok $n - $name"
@@ -23,7 +23,7 @@ h() { "$host" --root "$root" "$@"; }
 stdin() { # text, command...
 	text=$1
 	shift
-	printf "$text" | "$@"
+	printf %b "$text" | "$@"
 }
 
 is "help on request" 0 'Usage: dstack-host' "$host" --help

@@ -193,7 +193,7 @@ def fault_33(box):
 
 def fault_34(box):
     rows = {row["id"] for row in json.loads(box.run(["dstack-host", "status", "--json"], check=False).stdout)["parts"]}
-    assert {"supervisor", "vmm", "image", "key-provider", "pccs", "qgs", "registry", "kms"} <= rows, sorted(rows)
+    assert {"supervisor", "vmm", "image", "key-provider", "pccs", "qgsd", "registry", "kms"} <= rows, sorted(rows)
 
 
 NOT_SEEN = {

@@ -53,7 +53,7 @@ class Story:
             broken = None
             for title, function, independent in self.steps:
                 if broken:
-                    self.tell(False, title, f" (not reached after: {broken})")
+                    self.tell(False, title, " (not reached)")
                     continue
                 try:
                     function(box)

@@ -19,7 +19,7 @@ check "the packages build" "$(DEB_BUILD_LOG=$work/log TZ=UTC tests/tools/build-d
 check "two builds in different paths, time zones and umasks give the same bytes" \
 	"$(cd "$work/a" && sha256sum ./*.deb | (cd ../b && sha256sum --quiet -c -) 2>&1)"
 check "lintian" "$(lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$work"/a/*.deb 2>&1 | grep -E '^[EW]:')"
-check "hardening flags" "$(blhc --all "$work/log" 2>&1 | grep -v 'No compiler commands')"
+check "hardening flags" "$(blhc --debian --all "$work/log" 2>&1 | grep -v 'No compiler commands')"
 for deb in "$work"/a/*.deb; do
 	name=${deb##*/}
 	dpkg-deb -e "$deb" "$work/control-${name%%_*}"

@@ -27,7 +27,8 @@ class Between:
     """A relay in front of the VMM's socket that can lose the answer to CreateVm, and looks at the disk before it."""
 
     def __init__(self, test, listen, to, on_create):
-        self.to, self.on_create, self.creates, self.lose = to, on_create, 0, False
+        self.to, self.on_create, self.creates, self.lose = to, on_create, 0, None
+        self.looks = threading.Semaphore(0)
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.bind(listen)
         self.sock.listen(16)
@@ -50,16 +51,26 @@ class Between:
                 return
             head = b""
             while b"\r\n\r\n" not in head:
-                head += conn.recv(65536)
+                data = conn.recv(65536)
+                if not data:
+                    return
+                head += data
             create = head.startswith(b"POST /prpc/CreateVm")
             if create:
                 self.creates += 1
                 self.on_create()
+                if self.lose == "until looked for twice":
+                    conn.shutdown(socket.SHUT_RDWR)
+                    for _ in range(2):
+                        self.looks.acquire(timeout=DEADLINE)
+            elif self.creates:
+                self.looks.release()
             vmm.sendall(head)
             threading.Thread(target=self.copy, args=(conn, vmm), daemon=True).start()
             answer = vmm.recv(65536)
             if create and self.lose:
-                conn.shutdown(socket.SHUT_RDWR)  # it was made, and nobody hears of it
+                if self.lose == "the answer":
+                    conn.shutdown(socket.SHUT_RDWR)  # it was made, and nobody hears of it
                 return
             conn.sendall(answer)
             self.copy(vmm, conn)
@@ -171,13 +182,19 @@ class DeployTest(HostTest):
 
     def test_a_lost_answer_makes_no_second_kms(self):
         self.start()
-        self.between.lose = True
+        self.between.lose = "the answer"
         said = self.deploy()
         self.assertIn("no answer to the creation", said)
         self.assertIn("the KMS is ready", said)
         self.assertEqual(1, len(self.vms()))
         self.assertEqual(1, self.between.creates)
         self.assertEqual(self.vms()[0]["id"], self.record()["vm_id"])
+
+    def test_a_slow_creation_makes_no_second_kms(self):
+        self.start()
+        self.between.lose = "until looked for twice"
+        self.assertIn("the KMS is ready", self.deploy())
+        self.assertEqual((1, 1), (len(self.vms()), self.between.creates))
 
     def test_killed_between_creation_and_record(self):
         self.start()
@@ -248,6 +265,15 @@ class DeployTest(HostTest):
         os.unlink(self.h.path("var/lib/dstack/kms/deploy.json"))
         self.assertIn("another one would have other keys", self.deploy(1))
         self.assertEqual(([], 1), (self.vms(), self.between.creates))
+
+    def test_a_damaged_record_stops_it(self):
+        self.start()
+        for text in ("", "{}", json.dumps({"schema": "dstack-host.kms-deploy/1", "vm_id": "../x"})):
+            os.makedirs(self.h.path("var/lib/dstack/kms"), exist_ok=True)
+            self.h.write("var/lib/dstack/kms/deploy.json", text)
+            self.assertIn("deploy.json", self.deploy(1))
+            self.assertEqual((1, text), (self.run_it("status").returncode, self.h.read("var/lib/dstack/kms/deploy.json")))
+        self.assertEqual(([], 0), (self.vms(), self.between.creates))
 
     def test_another_ca_is_an_error(self):
         self.start()

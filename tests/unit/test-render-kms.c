@@ -32,7 +32,7 @@ static int build(const struct fixture *f, const char *conf,
 	return r;
 }
 
-/* Upstream's recorded file, with the image by digest and two lines more. */
+/* Upstream's recorded file, with the image by digest and auth-eth.env put over the image's own. */
 static void reference_layout(void **state)
 {
 	static const char want[] = "services:\n"
@@ -46,11 +46,19 @@ static void reference_layout(void **state)
 				   "    environment:\n"
 				   "      - RUST_LOG=info\n"
 				   "      - KMS_DOMAIN=kms.hosted.dstack.info\n"
-				   "      - ETH_RPC_URL=https://a.example.org/x\n"
-				   "      - KMS_CONTRACT_ADDR=" CONTRACT "\n"
+				   "    configs:\n"
+				   "      - source: auth-eth-env\n"
+				   "        target: /etc/kms/auth-eth.env\n"
 				   "    restart: unless-stopped\n"
 				   "volumes:\n"
-				   "  kms-certs:\n";
+				   "  kms-certs:\n"
+				   "configs:\n"
+				   "  auth-eth-env:\n"
+				   "    content: |\n"
+				   "      HOST=127.0.0.1\n"
+				   "      PORT=9200\n"
+				   "      ETH_RPC_URL=https://a.example.org/x\n"
+				   "      KMS_CONTRACT_ADDR=" CONTRACT "\n";
 	_cleanup_free_ char *text = NULL;
 	const char *why;
 

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The KMS as it answers at its mapped port. */
+#pragma once
+
+#include "host/peer.h"
+#include "host/settings.h"
+
+enum kms_phase {
+	KMS_SILENT,	/* nothing answers yet */
+	KMS_ONBOARDING, /* plain HTTP: it has no keys */
+	KMS_READY,	/* GetMeta over TLS */
+	KMS_TROUBLED,	/* TLS, but no GetMeta: its chain or its auth API */
+};
+
+struct kms_view {
+	enum kms_phase phase;
+	char *detail; /* what was seen, never NULL */
+	char *ca_pem, *contract, *chain, *app_auth; /* READY; NULL where it said nothing */
+	unsigned ms;
+};
+
+/* One look at the mapped port, both protocols at once. 0 or -errno. */
+int kms_view(unsigned port, struct kms_view *ret) _must_check_;
+/* Does it show a certificate for `name` that `ca_pem` has issued? 0 yes, 1: *trouble tells
+ * (the caller's), or -errno. */
+int kms_check_certificate(unsigned port, const char *name, const char *ca_pem,
+			  char **trouble) _must_check_;
+/* Makes its keys, and ends the onboarding. 0; 1: *trouble tells; or -errno. */
+int kms_bootstrap(unsigned port, const char *name, char **trouble) _must_check_;
+/* The first difference between what it says and what the settings demand, the caller's;
+ * NULL when there is none. */
+char *kms_disobeys(const struct kms_view *view, const struct settings *s) _must_check_;
+void kms_view_free(struct kms_view *view);
+
+/* In the network half. */
+void kms_digest_meta(const struct peer_reply *reply, struct peer_emit *emit);
+void kms_digest_page(const struct peer_reply *reply, struct peer_emit *emit);
+void kms_digest_bootstrap(const struct peer_reply *reply, struct peer_emit *emit);
