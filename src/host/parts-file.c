@@ -37,9 +37,11 @@ enum part_state judge_settings(const struct part_view *v, struct finding *f)
 		return finding_set(f, PART_FAILED, "%zu %s, see below", s->diag.n,
 				   s->diag.n == 1 ? "problem" : "problems");
 	}
-	return finding_set(f, PART_OK, "%s",
-			   setting_is_set(s, KEY_DOMAIN) ? setting(s, KEY_DOMAIN) :
-							   "no DOMAIN");
+	if (!setting_is_set(s, KEY_DOMAIN)) {
+		finding_fix(f, "sudo dstack-host config set DOMAIN=…");
+		return finding_set(f, PART_WAITING, "for DOMAIN");
+	}
+	return finding_set(f, PART_OK, "%s", setting(s, KEY_DOMAIN));
 }
 
 static enum part_state judge_rows(const struct device_row *bad, struct finding *f,
