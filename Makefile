@@ -76,6 +76,8 @@ install: all
 	install -D -m 644 conf/dstack-host.tmpfiles $(DESTDIR)$(libdir)/tmpfiles.d/dstack-host.conf
 	install -D -m 644 conf/modules-load.conf $(DESTDIR)$(libdir)/modules-load.d/dstack-host.conf
 	install -D -m 644 conf/95-dstack-host-sgx.rules -t $(DESTDIR)$(libdir)/udev/rules.d
+	install -D -m 644 conf/bash-completion \
+		$(DESTDIR)$(datadir)/bash-completion/completions/dstack-host
 	install -D -m 644 conf/logrotate $(DESTDIR)/etc/logrotate.d/dstack-host
 	install -D -m 644 conf/needrestart.conf $(DESTDIR)/etc/needrestart/conf.d/dstack-host.conf
 	install -D -m 644 conf/sim/sysusers.conf $(DESTDIR)$(libdir)/sysusers.d/dstack-host-sim.conf

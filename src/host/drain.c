@@ -146,20 +146,22 @@ static void call_all(struct drain *d, enum vmm_method method, const char *what)
 	size_t *who = xcalloc(d->n + 1, sizeof(*who)), n = 0;
 	int r = 0;
 
-	for (size_t i = 0; i < d->n && r == 0; i++) {
+	for (size_t i = 0; i < d->n; i++) {
 		_cleanup_free_ char *body = vmm_body_id(d->guests[i].id);
 
 		if (d->guests[i].pidfd < 0)
 			continue;
+		/* One that cannot be asked must not keep the others from being asked. */
 		r = vmm_prepare(d->root, method, body, &calls[n]);
-		if (r < 0)
-			break;
+		if (r < 0) {
+			log_warning("cannot %s %s: %s", what, d->guests[i].name, strerror(-r));
+			continue;
+		}
 		who[n] = i;
 		requests[n] = calls[n].request;
 		n++;
 	}
-	if (r == 0 && n)
-		r = peer_ask(requests, n, answers);
+	r = n ? peer_ask(requests, n, answers) : 0;
 	if (r < 0)
 		log_warning("cannot %s: %s", what, strerror(-r));
 	for (size_t i = 0; i < n; i++) {

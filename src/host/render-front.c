@@ -108,13 +108,14 @@ static const char vmm_requests[] =
 	/* Nothing that haproxy and the VMM could read differently. */
 	"    http-request return status 400 content-type text/plain string 'unexpected "
 	"characters in the path' if !{ path -m reg '^(/[A-Za-z0-9_.-]+)*/?$' } || "
-	"{ path -m sub .. }\n"
+	"{ path -m sub .. /. }\n"
 	"    http-request return status 403 content-type text/plain string 'wrong Host' "
 	"unless { req.hdr_cnt(host) eq 1 } loopback\n"
 	"    http-request set-var(txn.host) req.hdr(host),lower\n"
 	"    http-request set-var(txn.origin) 'str(http://),concat(,txn.host,)'\n"
 	"    http-request return status 403 content-type text/plain string 'wrong Origin' "
-	"if { req.fhdr_cnt(origin) gt 0 } !{ req.fhdr(origin),lower,strcmp(txn.origin) eq 0 }\n";
+	"if { req.fhdr_cnt(origin) gt 1 } || "
+	"{ req.fhdr_cnt(origin) eq 1 } !{ req.fhdr(origin),lower,strcmp(txn.origin) eq 0 }\n";
 
 static const char vmm_token[] =
 	"    acl basic req.hdr(authorization) -i -m beg 'basic '\n"

@@ -173,7 +173,7 @@ static int add_guests(const struct render_ctx *ctx, struct strbuf *out)
 	if (r < 0)
 		return r;
 	add_refused(ctx->root, out);
-	sb_add(out, "\t\tfib daddr type != local accept\n");
+	sb_add(out, "\t\tfib daddr type unicast accept\n");
 	add_guest_pccs(ctx->settings, out);
 	for_each_word(setting(ctx->settings, KEY_ETH_RPC_URLS), add_chain, out);
 	add_front(ctx->settings, out);
