@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The verb table, the global options, the names under /usr/lib/dstack-host. */
+/* The verb table and the global options. */
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
@@ -139,6 +139,10 @@ int main(int argc, char *argv[])
 	if (optind >= argc) {
 		log_error("no command given; see dstack-host --help");
 		return EXIT_USAGE;
+	}
+	if (strcmp(argv[optind], "help") == 0) {
+		help();
+		return finish(EXIT_FINE);
 	}
 	cmd = find(argv[optind]);
 	if (!cmd) {

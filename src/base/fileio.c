@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -94,7 +95,7 @@ static int is_current(int dir, const char *base, const struct file_spec *spec)
 		return 0;
 	if (fd_read_all(fd, spec->len, &data, &len) < 0 || len != spec->len)
 		return 0;
-	if (memcmp(data, spec->data, len) != 0)
+	if (len && memcmp(data, spec->data, len) != 0)
 		return 0;
 	/* An earlier run may have been killed between its rename and its fsync. */
 	return fsync(fd) == 0 && fsync(dir) == 0;
@@ -127,8 +128,11 @@ int file_replace(const struct root *root, const char *path, const struct file_sp
 	dir = root_open_parent(root, path, &base);
 	if (dir < 0)
 		return dir;
+	/* Writers of one directory take turns, or one could put the other's half in place. */
+	if (flock(dir, LOCK_EX) < 0)
+		return -errno;
 	tmp = temporary_name(base);
-	/* Left by a run that was killed; writers of one file are serialised by the lock. */
+	/* Left by a run that was killed. */
 	if (unlinkat(dir, tmp, 0) < 0 && errno != ENOENT)
 		return -errno;
 	if (is_current(dir, base, spec))
@@ -149,6 +153,7 @@ int file_replace(const struct root *root, const char *path, const struct file_sp
 int file_remove(const struct root *root, const char *path)
 {
 	_cleanup_close_ int dir = -1;
+	int unchanged = 0;
 	const char *base;
 
 	dir = root_open_parent(root, path, &base);
@@ -156,9 +161,13 @@ int file_remove(const struct root *root, const char *path)
 		return FILE_UNCHANGED;
 	if (dir < 0)
 		return dir;
-	if (unlinkat(dir, base, 0) < 0)
-		return errno == ENOENT ? FILE_UNCHANGED : -errno;
-	return fsync(dir) < 0 ? -errno : 0;
+	if (unlinkat(dir, base, 0) < 0) {
+		if (errno != ENOENT)
+			return -errno;
+		unchanged = FILE_UNCHANGED;
+	}
+	/* Also when it was gone already: an earlier run may have been killed before this. */
+	return fsync(dir) < 0 ? -errno : unchanged;
 }
 
 int file_symlink(const struct root *root, const char *target, const char *path)
@@ -174,7 +183,7 @@ int file_symlink(const struct root *root, const char *target, const char *path)
 		return dir;
 	n = readlinkat(dir, base, old, sizeof(old));
 	if (n >= 0 && (size_t)n == strlen(target) && memcmp(old, target, (size_t)n) == 0)
-		return FILE_UNCHANGED;
+		return fsync(dir) < 0 ? -errno : FILE_UNCHANGED;
 	tmp = temporary_name(base);
 	if (unlinkat(dir, tmp, 0) < 0 && errno != ENOENT)
 		return -errno;

@@ -113,7 +113,7 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[] _unused_)
 	struct render_ctx rc = { &ctx->root, &s, 0 };
 	struct render_result *results = NULL;
 	size_t n = 0;
-	int code, started, r;
+	int code, r;
 
 	if (argc != 1)
 		return cmd_usage_error(&cmd_apply, "takes no argument");
@@ -121,8 +121,10 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[] _unused_)
 	if (r < 0)
 		return cmd_failed(r, "read the settings");
 	code = render_everything(ctx, &rc, &results, &n);
-	if (code != EXIT_LOCKED) {
-		started = refresh(ctx, results, n);
+	/* Nothing was planned: who runs with what is not known, so nobody is restarted. */
+	if (results) {
+		int started = refresh(ctx, results, n);
+
 		code = code == EXIT_FINE ? started : code;
 	}
 	render_results_free(results, n);

@@ -13,6 +13,9 @@
 #include "host/render.h"
 #include "host/secrets.h"
 
+/* systemd takes 1-254 of an ExecCondition= as "not now", without a word. */
+#define EXECCONDITION_FAILED 255
+
 enum mode { MODE_WRITE, MODE_CHECK, MODE_DIFF, MODE_WANTED };
 
 struct totals {
@@ -139,8 +142,10 @@ static int wanted(const struct cmd_ctx *ctx, const char *name)
 	int r = settings_load(&ctx->root, &s), code = EXIT_FINE;
 	size_t n;
 
-	if (r < 0)
-		return cmd_failed(r, "read the settings");
+	if (r < 0) {
+		cmd_failed(r, "read the settings");
+		return EXECCONDITION_FAILED;
+	}
 	render_plan(&rc, name, &results, &n);
 	for (size_t i = 0; i < n; i++) {
 		if (results[i].outcome == RENDER_OFF)

@@ -117,6 +117,19 @@ static int load(const struct root *root, const char *path, struct pair *p)
 	return 0;
 }
 
+/* A CA key that is there but cannot be read must not quietly become another CA. */
+static int load_ca_key(const struct root *root, struct pair *ca)
+{
+	int r = load(root, CERT_CA_KEY, ca);
+
+	if (r == 0 && !ca->key && root_exists(root, CERT_CA_KEY)) {
+		log_error("%s%s holds no key; restore it, or move it away for a new CA",
+			  root->path, CERT_CA_KEY);
+		return -EBADMSG;
+	}
+	return r;
+}
+
 static int save(const struct root *root, const char *path, const char *text, mode_t mode)
 {
 	struct file_spec spec = {
@@ -222,22 +235,23 @@ static char *ca_name(const struct root *root)
 
 /* --- judging --- */
 
-/* Has it begun, and how much of its life is left? Seconds; negative: none. */
+/* How much of its life is left? Seconds; negative: none. One that has not begun is whole: it
+ * is the clock that is wrong (a boot before time synchronisation), and a certificate made by
+ * that clock would be wrong once it is right. */
 static long left_of(const X509 *crt, long *ret_life)
 {
 	int days, seconds;
 	long left;
 
 	*ret_life = 0;
-	if (X509_cmp_current_time(X509_get0_notBefore(crt)) >= 0 ||
-	    !ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(crt)))
+	if (!ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(crt)))
 		return -1;
 	left = days * DAY + seconds;
 	if (!ASN1_TIME_diff(&days, &seconds, X509_get0_notBefore(crt),
 			    X509_get0_notAfter(crt)))
 		return -1;
 	*ret_life = days * DAY + seconds;
-	return left;
+	return left > *ret_life ? *ret_life : left;
 }
 
 static int matches(const struct pair *p)
@@ -320,7 +334,7 @@ static int ca_make(const struct root *root, struct pair *ca)
 /* *ret may lack its halves when there is none and none was to be made. */
 static int ca_get(const struct root *root, int look_only, struct pair *ret)
 {
-	int r = load(root, CERT_CA_KEY, ret);
+	int r = load_ca_key(root, ret);
 
 	if (r == 0)
 		r = load(root, CERT_CA_CRT, ret);

@@ -99,6 +99,7 @@ int hostconf_load(const struct root *root, const char *path, struct hostconf *re
 	if (r == -ENOENT)
 		return 0;
 	if (r == -EFBIG) {
+		ret->unreadable = 1;
 		diag_add(diag, ret->path, 0, NULL, "larger than %d KiB: not a configuration",
 			 HOSTCONF_MAX / 1024);
 		return 0;
@@ -106,6 +107,7 @@ int hostconf_load(const struct root *root, const char *path, struct hostconf *re
 	if (r < 0)
 		return r;
 	if (strlen(ret->text) != len) {
+		ret->unreadable = 1;
 		diag_add(diag, ret->path, line_of_offset(ret->text, strlen(ret->text)), NULL,
 			 "holds a NUL byte");
 		return 0;
@@ -156,7 +158,7 @@ int hostconf_save(const struct root *root, const struct hostconf *hc)
 		.uid = (uid_t)-1,
 		.gid = (gid_t)-1,
 	};
-	int r = root_mkdirs(root, "/etc/dstack", 0755);
+	int r = hc->unreadable ? -EBADMSG : root_mkdirs(root, "/etc/dstack", 0755);
 
 	return r < 0 ? r : file_replace(root, HOSTCONF_PATH, &spec);
 }

@@ -17,6 +17,7 @@ struct hostconf {
 	char *path;	/* as diagnostics show it */
 	char *text;	/* the whole file, "" when it is absent */
 	int exists;
+	int unreadable;	/* too large, or holds a NUL byte: must not be written over */
 	char *value[KEY_COUNT]; /* NULL: not set */
 	unsigned line[KEY_COUNT];
 };
@@ -27,7 +28,7 @@ int hostconf_load(const struct root *root, const char *path, struct hostconf *re
 		  struct diag *diag) _must_check_;
 /* Sets (value) or removes (NULL) one key in the text. */
 void hostconf_edit(struct hostconf *hc, enum key_id id, const char *value);
-/* 0, FILE_UNCHANGED or -errno; the file is 0600. */
+/* 0, FILE_UNCHANGED, -EBADMSG for one that could not be read, or -errno; the file is 0600. */
 int hostconf_save(const struct root *root, const struct hostconf *hc) _must_check_;
 void hostconf_free(struct hostconf *hc);
 

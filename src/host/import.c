@@ -10,10 +10,8 @@
 #include "base/fileio.h"
 #include "base/parse.h"
 #include "base/strbuf.h"
+#include "host/kms.h"
 #include "host/settings.h"
-
-/* Written by `kms deploy`: from then on a disk is sealed to what was measured. */
-#define SEALED_MARK "/var/lib/dstack/kms/deploy.json"
 
 int import_begin(const struct root *root, struct import *im)
 {
@@ -77,8 +75,9 @@ void import_word(struct import *im, const char *word)
 	_cleanup_free_ char *name = NULL;
 	int id;
 
-	if (!eq) {
-		diag_add(&im->diag, NULL, 0, NULL, "not KEY=VALUE: \"%.64s\"", word);
+	if (!eq || eq == word) {
+		diag_add(&im->diag, NULL, 0, NULL,
+			 "not KEY=VALUE, without blanks around the sign: \"%.64s\"", word);
 		return;
 	}
 	name = xstrndup(word, (size_t)(eq - word));
@@ -104,10 +103,11 @@ static int differs(const struct import *im, int id)
 	return strcmp(old, new) != 0;
 }
 
-/* What a sealed disk's key is made of stays as it is (design rule 2). */
+/* Once there is a record of a deployment, a disk is sealed to what was measured: what its key
+ * is made of stays as it is. */
 static void refuse_measured(const struct root *root, struct import *im)
 {
-	if (!root_exists(root, SEALED_MARK))
+	if (!root_exists(root, KMS_RECORD))
 		return;
 	for (int id = 0; id < KEY_COUNT; id++) {
 		if (!differs(im, id) || !(keys[id].flags & KEY_MEASURED))
@@ -155,13 +155,19 @@ static void take_back(struct import *im, int id)
 	im->touched[id] = 0;
 }
 
+static int any_touched(const struct import *im)
+{
+	return memchr(im->touched, 1, sizeof(im->touched)) != NULL;
+}
+
 static int save(const struct root *root, struct import *im)
 {
-	int r = hostconf_save(root, &im->hc);
+	int generated, r = hostconf_save(root, &im->hc);
 
 	if (r < 0)
 		return r;
-	return secrets_generate(root) < 0 ? -EIO : r;
+	generated = secrets_generate(root);
+	return generated < 0 ? generated : r;
 }
 
 /* Drops the reasons of keys that have been dealt with, adds the new ones. */
@@ -203,6 +209,9 @@ int import_commit_all(const struct root *root, struct import *im)
 {
 	int changed, r;
 
+	if (im->hc.unreadable)
+		diag_add(&im->diag, im->hc.path, 0, NULL,
+			 "cannot be read, see dstack-host config validate; it stays as it is");
 	refuse_measured(root, im);
 	edit_all(im);
 	r = new_complaints(root, im, &im->diag);
@@ -210,7 +219,7 @@ int import_commit_all(const struct root *root, struct import *im)
 		return r;
 	if (im->diag.n)
 		return -EINVAL;
-	changed = save(root, im);
+	changed = any_touched(im) ? save(root, im) : FILE_UNCHANGED;
 	if (changed < 0)
 		return changed;
 	r = write_rejected(root, im);
@@ -325,7 +334,9 @@ int import_answers(const struct root *root, struct import *im, const char *text,
 	}
 	if (r == 0)
 		r = keep_good_answers(root, im);
-	if (r == 0)
+	if (r == 0 && im->hc.unreadable)
+		diag_add(&im->diag, im->hc.path, 0, NULL, "cannot be read; it stays as it is");
+	else if (r == 0)
 		r = save(root, im);
 	return r < 0 ? r : write_rejected(root, im);
 }

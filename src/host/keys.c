@@ -120,7 +120,8 @@ const struct key keys[KEY_COUNT] = {
 			"every sealed key)." },
 	[KEY_AESMD_IMAGE] = { "AESMD_IMAGE", check_image_ref, .readers = FOR_KEY_PROVIDER,
 		.help = "Container image of Intel's AESM daemon (no default)." },
-	[KEY_REGISTRY] = { "REGISTRY", check_registry, .readers = FOR_REGISTRY | FOR_FRONT,
+	[KEY_REGISTRY] = { "REGISTRY", check_registry,
+		.readers = FOR_REGISTRY | FOR_FRONT | FOR_GUARD,
 		.help = "Name of this host's container registry, or off (default: "
 			"registry.DOMAIN)." },
 	[KEY_REGISTRY_LISTEN] = { "REGISTRY_LISTEN", check_hostport,
@@ -167,7 +168,7 @@ const struct key keys[KEY_COUNT] = {
 		.readers = FOR_KMS, .flags = KEY_ASK,
 		.help = "App auth implementation the KMS must report (no default)." },
 	[KEY_ETH_RPC_URLS] = { "ETH_RPC_URLS", check_url_list,
-		.flags = KEY_REDACT | KEY_MEASURED, .readers = FOR_KMS,
+		.flags = KEY_REDACT | KEY_MEASURED, .readers = FOR_KMS | FOR_GUARD,
 		.help = "Ethereum RPC endpoints, the first is measured into the KMS." },
 	[KEY_GATEWAY_BASE_DOMAIN] = { "GATEWAY_BASE_DOMAIN", check_domain,
 		.flags = KEY_MAY_BE_EMPTY, .readers = FOR_VMM,
@@ -178,7 +179,7 @@ const struct key keys[KEY_COUNT] = {
 	[KEY_PROXY] = { "PROXY", check_url, .flags = KEY_REDACT | KEY_MAY_BE_EMPTY,
 		.fallback = "", .readers = FOR_PCCS, .help = "HTTP proxy to the outside." },
 	[KEY_NO_PROXY] = { "NO_PROXY", check_host_list, .flags = KEY_MAY_BE_EMPTY,
-		.fallback = "", .help = "Names reached without that proxy." },
+		.fallback = "", .help = "Names reached without that proxy (read by downloads only)." },
 };
 /* clang-format on */
 

@@ -4,7 +4,6 @@
  * 0.5.11 has no access control of its own, and of the registry, which has none at all.
  */
 #include <errno.h>
-#include <openssl/evp.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -12,6 +11,7 @@
 #include "host/cert.h"
 #include "host/render.h"
 #include "host/secrets.h"
+#include "host/sha256.h"
 
 #define DIR "/run/dstack/front"
 
@@ -43,20 +43,6 @@ int build_front_cert(const struct render_ctx *ctx, struct strbuf *out, const cha
 
 /* --- tokens --- */
 
-static void sha256_hex(const char *s, char hex[65])
-{
-	static const char digits[] = "0123456789abcdef";
-	unsigned char md[32];
-
-	if (!EVP_Digest(s, strlen(s), md, NULL, EVP_sha256(), NULL))
-		out_of_memory();
-	for (int i = 0; i < 32; i++) {
-		hex[2 * i] = digits[md[i] >> 4];
-		hex[2 * i + 1] = digits[md[i] & 15];
-	}
-	hex[64] = '\0';
-}
-
 /* The file is there without a token too: haproxy would not start, and refuses all so. */
 int build_front_tokens(const struct render_ctx *ctx, struct strbuf *out,
 		       const char **why _unused_)
@@ -69,7 +55,7 @@ int build_front_tokens(const struct render_ctx *ctx, struct strbuf *out,
 		return r;
 	sb_add(out, "# Made by dstack-host: SHA-256 of each token, and what it is good for.\n");
 	if (token && *token) {
-		sha256_hex(token, hex);
+		sha256_hex(token, strlen(token), hex);
 		sb_addf(out, "%s admin\n", hex);
 	}
 	return BUILD_OK;

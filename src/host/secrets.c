@@ -96,6 +96,9 @@ int secret_read(const struct root *root, enum secret_id id, char **ret)
 	/* An editor adds a line break. */
 	if (len && (*ret)[len - 1] == '\n')
 		(*ret)[len - 1] = '\0';
+	/* An empty file is no secret. */
+	if (!**ret)
+		secret_free(ret);
 	return 0;
 }
 

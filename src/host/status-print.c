@@ -129,21 +129,27 @@ static json_t *part_json(const struct part *p, const struct finding *f)
 			 f->fix);
 }
 
+/* What cannot be written as JSON must not be left out in silence. */
+static void append(json_t *list, json_t *item)
+{
+	if (!item || json_array_append_new(list, item) < 0)
+		out_of_memory();
+}
+
 void status_json(const struct status *s, struct strbuf *out)
 {
 	json_t *list = json_array(), *public = json_array(), *problems = json_array();
 
 	for (size_t i = 0; i < n_parts; i++)
-		json_array_append_new(list, part_json(&parts[i], &s->findings[i]));
+		append(list, part_json(&parts[i], &s->findings[i]));
 	for (size_t i = 0; i < s->public.n; i++) {
 		const struct listener *l = &s->public.items[i];
 
-		json_array_append_new(public, json_pack("{s:s, s:s, s:i, s:s?}", "protocol",
-							"tcp", "address", l->address, "port",
-							(int)l->port, "process", l->process));
+		append(public, json_pack("{s:s, s:s, s:i, s:s?}", "protocol", "tcp", "address",
+					 l->address, "port", (int)l->port, "process", l->process));
 	}
 	for (size_t i = 0; i < s->n_problems; i++)
-		json_array_append_new(problems, json_string(s->problems[i]));
+		append(problems, json_string(s->problems[i]));
 	json_write(out, json_pack("{s:s, s:b, s:o, s:o, s:o, s:s?}", "schema",
 				  "dstack-host.status/1", "simulated", s->simulated, "parts",
 				  list, "public", public, "problems", problems, "next",

@@ -57,10 +57,14 @@ static void clean(char *text)
 
 static void clean_all(struct status *s)
 {
-	for (size_t i = 0; i < n_parts; i++)
+	for (size_t i = 0; i < n_parts; i++) {
 		clean(s->findings[i].detail);
+		clean(s->findings[i].fix);
+		clean(s->findings[i].address);
+	}
 	for (size_t i = 0; i < s->n_problems; i++)
 		clean(s->problems[i]);
+	clean(s->next);
 }
 
 void status_collect(const struct part_view *v, struct status *ret)

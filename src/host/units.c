@@ -14,7 +14,6 @@
 
 #define LIMIT_US 2000000ull
 /* Reading all unit files again takes its time on a busy machine. */
-#define RELOAD_LIMIT_US 60000000ull
 #define DESTINATION "org.freedesktop.systemd1"
 #define OBJECT "/org/freedesktop/systemd1"
 #define MANAGER DESTINATION ".Manager"
@@ -292,19 +291,6 @@ int units_do(struct units *u, enum unit_verb verb, const char *name)
 		r = sd_bus_message_append(m, "s", "replace");
 	if (r >= 0)
 		r = call(u, m, &reply);
-	sd_bus_message_unref(reply);
-	sd_bus_message_unref(m);
-	return r < 0 ? r : 0;
-}
-
-int units_daemon_reload(struct units *u)
-{
-	sd_bus_message *m = NULL, *reply = NULL;
-	int r = sd_bus_message_new_method_call(u->bus, &m, DESTINATION, OBJECT, MANAGER,
-					       "Reload");
-
-	if (r >= 0)
-		r = call_within(u, m, RELOAD_LIMIT_US, &reply);
 	sd_bus_message_unref(reply);
 	sd_bus_message_unref(m);
 	return r < 0 ? r : 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * systemd's units, asked over sd-bus: the system bus, or for root systemd's own socket where
- * there is no D-Bus. Every call ends after two seconds (units_daemon_reload(): a minute).
+ * there is no D-Bus. Every call ends after two seconds.
  */
 #pragma once
 
@@ -46,8 +46,6 @@ void units_close(struct units **u);
 int units_get(struct units *u, const char *name, struct unit_state *ret) _must_check_;
 /* Queues the job and returns at once (systemctl --no-block). 0 or -errno. */
 int units_do(struct units *u, enum unit_verb verb, const char *name) _must_check_;
-/* Reads the unit files again. 0 or -errno. */
-int units_daemon_reload(struct units *u) _must_check_;
 /* "running", "degraded", "starting", ...: the caller's. 0 or -errno. */
 int units_system_state(struct units *u, char **ret) _must_check_;
 void unit_state_free(struct unit_state *s);

@@ -122,7 +122,9 @@ static void check_kms_url(struct settings *s)
 /* The part before ADDRESS:PORT decides who can reach it: these must stay on loopback. */
 static void check_loopback(struct settings *s)
 {
-	static const enum key_id local[] = { KEY_VMM_ADDRESS, KEY_KEY_PROVIDER_ADDRESS };
+	/* The registry too, until there is a certificate that others trust. */
+	static const enum key_id local[] = { KEY_VMM_ADDRESS, KEY_KEY_PROVIDER_ADDRESS,
+					     KEY_REGISTRY_LISTEN };
 	struct hostport hp;
 
 	for (size_t i = 0; i < ARRAY_SIZE(local); i++)

@@ -17,8 +17,9 @@ def status(box):
 
 
 def again(box, answers):
-    """Purges the meta-package and installs it with these answers; returns what apt printed."""
+    """Installs the meta-package as if for the first time, with these answers; returns what apt printed."""
     box.apt("purge", "dstack-host")
+    box.run("rm -rf /etc/dstack/host.conf /etc/dstack/secrets/pccs-* /var/lib/dstack/rejected")
     box.preseed(answers)
     result = box.apt_install("dstack-host")
     return result.stdout + result.stderr

@@ -200,6 +200,8 @@ def tell(release):
     @story.step("drain ends the orphans; the host comes back")
     def _(box):
         box.run(["dstack-host", "drain", "--yes"], timeout=120)
+        box.apt("install", "--reinstall", "dstack-host-services")
+        assert box.run(["systemctl", "is-active", "dstack-supervisor.service"], check=False).code, "apt undid a drain"
         box.run(["systemctl", "start", "dstack-host-start.service"])
         settle(box)
         box.run(["dstack-host", "await", "kms"], timeout=60)
@@ -213,6 +215,10 @@ def tell(release):
         alive(box, pids)
         names = box.run(["docker", "ps", "--format", "{{.Names}}"]).stdout.split()
         assert {"aesmd", "gramine-sealing-key-provider"} <= set(names), names
+        box.run(["systemctl", "kill", "--kill-whom=main", "-s", "KILL", "dstack-supervisor.service"])
+        box.run(["systemctl", "stop", "dstackcvm.slice"], check=False)
+        alive(box, pids)
+        assert box.run(["systemctl", "is-enabled", "docker-registry.service"], check=False).stdout.strip() == "disabled"
         box.reboot()  # what still ran from the removed packages ends here
 
     @story.step("purge leaves what may hold keys, names it, and nothing else")

@@ -25,8 +25,8 @@ for deb in "$work"/a/*.deb; do
 	dpkg-deb -e "$deb" "$work/control-${name%%_*}"
 done
 check "no built script stops or restarts the supervisor, or starts anything but the starter" \
-	"$(grep -nE 'dstack-supervisor|dstackcvm' "$work"/control-*/p*inst "$work"/control-*/p*rm 2>/dev/null |
-		grep -vE 'systemctl show -P MainPID'
+	"$(grep -nE '(systemctl|deb-systemd-invoke) [^#]*(stop|restart|kill|isolate)[^#]*(dstack-supervisor|dstackcvm|dstack-drained)' \
+		"$work"/control-*/p*inst "$work"/control-*/p*rm
 	grep -nE '(deb-systemd-invoke|systemctl).*\b(start|restart|try-restart)\b' "$work"/control-*/p*inst "$work"/control-*/p*rm |
 		grep -v 'deb-systemd-invoke start dstack-host-start.service')"
 check "at most one daemon-reload in what we configure" \

@@ -21,7 +21,7 @@ check "maintainer scripts stay small" "$(for f in $maint; do
 # shellcheck disable=SC2086
 check "no network in maintainer scripts" "$(grep -nE '\b(curl|wget|docker (pull|run|compose)|apt-get) ' $maint)"
 # shellcheck disable=SC2086
-check "maintainer scripts never stop or restart the supervisor" "$(grep -nE '(stop|restart).*dstack-supervisor|dstackcvm' $maint)"
+check "maintainer scripts never stop or restart the supervisor" "$(grep -nE '(systemctl|deb-systemd-invoke) [^#]*(stop|restart|kill|isolate)[^#]*(dstack-supervisor|dstackcvm|dstack-drained)' $maint)"
 # shellcheck disable=SC2086
 check "at most one daemon-reload" "$([ "$(cat $maint | grep -c daemon-reload)" -le 1 ] || echo more)"
 check "spelling" "$(codespell -q 3 -L passt,hda,crate,uptodate README.md debian/changelog debian/control debian/*.templates src/man units conf src/base src/host src/cmd src/main.c src/sim 2>&1)"

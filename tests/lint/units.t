@@ -22,6 +22,6 @@ check "so does its slice" "$(has dstackcvm.slice RefuseManualStop=yes IgnoreOnIs
 check "nothing ties itself to the supervisor" "$(grep -rnE '^(Wants|Requires|BindsTo|PartOf|Requisite)=.*dstack-supervisor' units)"
 check "the VMM's unit sets no Group=" "$(grep -n '^Group=' units/dstack-vmm.service)"
 check "only the starter has [Install]" "$(grep -rl '^\[Install\]' units | grep -v dstack-host-start.service)"
-check "components wait for host.conf" "$(for u in vmm front registry key-provider kms guard; do grep -q '^ConditionPathExists=/etc/dstack/host.conf' "units/dstack-$u.service" || echo "$u"; done)"
+check "components wait for host.conf" "$(for u in vmm front registry key-provider kms supervisor; do grep -q '^ConditionPathExists=/etc/dstack/host.conf' "units/dstack-$u.service" || echo "$u"; done)"
 check "no unit sets RUST_BACKTRACE" "$(grep -rn RUST_BACKTRACE units)"
 check "no RuntimeDirectory=dstack (it would be deleted under the others)" "$(grep -rnE '^RuntimeDirectory=dstack$' units)"
