@@ -5,8 +5,10 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -28,6 +30,7 @@ struct await {
 	size_t part;
 	int if_needed; /* only while some virtual machine needs the key provider */
 	uint64_t start, deadline; /* 0: none */
+	int pidfd;		  /* of the process that is to answer, -1: not known */
 	char *said;
 };
 
@@ -71,14 +74,20 @@ static int look(struct await *a)
 	return done;
 }
 
-static int wait_tick(int timer)
+/* Until the next tick; -ESRCH when the process that is to answer has ended: systemd would
+ * only look at that once this wait is over. */
+static int wait_tick(const struct await *a, int timer)
 {
+	struct pollfd fds[] = { { .fd = timer, .events = POLLIN },
+				{ .fd = a->pidfd, .events = POLLIN } };
 	uint64_t ticks;
 
-	while (read(timer, &ticks, sizeof(ticks)) < 0)
+	while (poll(fds, ARRAY_SIZE(fds), -1) < 0)
 		if (errno != EINTR)
 			return -errno;
-	return 0;
+	if (fds[1].revents)
+		return -ESRCH;
+	return read(timer, &ticks, sizeof(ticks)) < 0 && errno != EINTR ? -errno : 0;
 }
 
 static int await_loop(struct await *a, int timer)
@@ -92,7 +101,7 @@ static int await_loop(struct await *a, int timer)
 			return r < 0 ? r : 0;
 		if (a->deadline && clock_ms() >= a->deadline)
 			return -ETIMEDOUT;
-		r = wait_tick(timer);
+		r = wait_tick(a, timer);
 		if (r < 0)
 			return r;
 	}
@@ -112,6 +121,8 @@ static int await(struct await *a)
 	r = await_loop(a, timer);
 	if (r == -ETIMEDOUT)
 		log_error("%s", a->said ? a->said : "no answer");
+	else if (r == -ESRCH)
+		log_error("%s ended before it answered", parts[a->part].title);
 	else if (r < 0)
 		return cmd_failed(r, "wait for %s", parts[a->part].title);
 	/* The unit's own words again. */
@@ -124,9 +135,11 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 {
 	static const struct option options[] = {
 		{ "timeout", required_argument, NULL, 't' },
+		{ "pid", required_argument, NULL, 'p' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
+	_cleanup_close_ int pidfd = -1;
 	struct await a = { .ctx = ctx, .start = clock_ms() };
 	const char *name;
 	uint64_t seconds;
@@ -140,7 +153,13 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 		if (c == '?')
 			return EXIT_USAGE;
 		if (parse_uint(optarg, 0, 1u << 30, &seconds))
-			return cmd_usage_error(&cmd_await, "--timeout takes seconds");
+			return cmd_usage_error(&cmd_await, "--timeout and --pid take numbers");
+		if (c == 'p') {
+			pidfd = (int)syscall(SYS_pidfd_open, (pid_t)seconds, 0);
+			if (pidfd < 0)
+				return cmd_failed(-errno, "watch process %s", optarg);
+			continue;
+		}
 		/* With 0 it is asked once. */
 		a.deadline = a.start + seconds * 1000;
 	}
@@ -152,6 +171,7 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 	if (part < 0)
 		return cmd_usage_error(&cmd_await, "no part is named \"%.40s\"", name);
 	a.part = (size_t)part;
+	a.pidfd = pidfd;
 	code = await(&a);
 	free(a.said);
 	return code;
@@ -159,7 +179,7 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 
 const struct command cmd_await = {
 	.name = "await",
-	.usage = "PART|key-provider-if-needed [--timeout SECONDS]",
+	.usage = "PART|key-provider-if-needed [--timeout SECONDS] [--pid PID]",
 	.summary = "Returns when a part answers in its own protocol.",
 	.flags = CMD_INTERNAL,
 	.run = run,

@@ -62,5 +62,8 @@ is "validate says the same line" 3 'host.conf:1: VMM_CID_START: not a guest CID 
 is "what does not read that key is rendered" 0 '^$' h render pccs
 is "output that cannot be written fails" 1 'cannot write the output' sh -c "'$host' --root '$root' config get DOMAIN_ 2>/dev/null; '$host' --help > /dev/full"
 is "apply without systemd" 0 'systemd does not run here' sh -c "echo DOMAIN=a.example > '$root/etc/dstack/host.conf'; '$host' --root '$root' apply"
+is "await ends with the process that is to answer" 1 'ended before it answered' sh -c "sleep 0.3 & exec '$host' --root '$root' await supervisor --pid \$!"
+is "blanks around the sign" 3 'without blanks' h config set DOMAIN = example.org
+is "help as a verb" 0 'Usage: dstack-host' "$host" help
 is "no temporary is left" 1 '^$' sh -c "find '$root' -name '*.dstack-new' | grep ."
 echo "1..$n"

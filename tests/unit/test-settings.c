@@ -84,6 +84,50 @@ static void nul_byte_and_size(void **state)
 	free(big);
 }
 
+/* What could not be read whole must not be written over with the part that could. */
+static void unreadable_file_is_never_written_over(void **state)
+{
+	static const char text[] = "DOMAIN=a.example\n\0KMS_NAME=x\n";
+	struct fixture *f = *state;
+	struct import im;
+
+	put(f, CONF, text, sizeof(text) - 1);
+	assert_int_equal(import_begin(&f->root, &im), 0);
+	import_word(&im, "PCCS_PORT=8082");
+	assert_int_equal(import_commit_all(&f->root, &im), -EINVAL);
+	import_free(&im);
+	assert_int_equal(import_begin(&f->root, &im), 0);
+	assert_int_equal(import_answers(&f->root, &im, "domain=b.example", 17), 0);
+	assert_int_equal(im.diag.n, 1);
+	import_free(&im);
+	assert_memory_equal(get(f, CONF), text, sizeof(text) - 1);
+}
+
+/* A secret alone does not make a host configured. */
+static void secret_makes_no_host_conf(void **state)
+{
+	struct fixture *f = *state;
+	struct import im;
+
+	assert_int_equal(import_begin(&f->root, &im), 0);
+	assert_int_equal(import_secret(&f->root, &im, SECRET_VMM_TOKEN, "0123456789abcdef"), 0);
+	assert_true(import_commit_all(&f->root, &im) >= 0);
+	import_free(&im);
+	assert_null(get(f, CONF));
+}
+
+static void empty_secret_is_none(void **state)
+{
+	struct fixture *f = *state;
+	char *value;
+
+	put_text(f, "/etc/dstack/secrets/vmm-token", "\n");
+	assert_int_equal(secret_read(&f->root, SECRET_VMM_TOKEN, &value), 0);
+	assert_null(value);
+	assert_int_equal(secrets_generate(&f->root), 0);
+	assert_int_equal(strlen(get(f, "/etc/dstack/secrets/vmm-token")), 64);
+}
+
 static void only_readers_of_a_bad_key_are_bad(void **state)
 {
 	struct fixture *f = *state;
@@ -259,6 +303,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		with_root(wrong_input_is_named_with_line),
 		with_root(nul_byte_and_size),
+		with_root(unreadable_file_is_never_written_over),
+		with_root(secret_makes_no_host_conf),
+		with_root(empty_secret_is_none),
 		with_root(only_readers_of_a_bad_key_are_bad),
 		with_root(layers),
 		with_root(small_machine),
