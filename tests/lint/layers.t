@@ -3,16 +3,7 @@
 # Includes go one way: base knows nothing of host, host nothing of cmd; each library is behind
 # the files that are named here.
 cd "$(dirname "$0")/../.." || exit 1
-n=0
-check() { # name, lines that should not be there
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		printf '%s\n' "$2" | sed 's/^/# /'
-	fi
-}
+. tests/lint/tap.sh
 only_in() { # header pattern, file pattern
 	grep -rnE "#include <$1" src --include='*.[ch]' | grep -vE "^src/($2):"
 }

@@ -2,16 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The built packages: lintian, hardening, the same bytes twice, and what their scripts never do.
 cd "$(dirname "$0")/../.." || exit 1
-n=0
-check() {
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		printf '%s\n' "$2" | head -n 60 | sed 's/^/# /'
-	fi
-}
+. tests/lint/tap.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 check "the packages build" "$(DEB_BUILD_LOG=$work/log TZ=UTC tests/tools/build-deb "$work/a" 2>&1 >/dev/null)"
@@ -31,4 +22,3 @@ check "no built script stops or restarts the supervisor, or starts anything but 
 		grep -v 'deb-systemd-invoke start dstack-host-start.service')"
 check "at most one daemon-reload in what we configure" \
 	"$(grep -c daemon-reload "$work"/control-*/postinst | awk -F: '{ n += $2 } END { if (n > 1) print n }')"
-echo "1..$n"

@@ -2,16 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Shell: shellcheck, ceilings for maintainer scripts, what they never do.
 cd "$(dirname "$0")/../.." || exit 1
-n=0
-check() {
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		printf '%s\n' "$2" | sed 's/^/# /'
-	fi
-}
+. tests/lint/tap.sh
 maint=$(ls debian/*.config debian/*.preinst debian/*.postinst debian/*.prerm debian/*.postrm 2>/dev/null)
 # shellcheck disable=SC2086 # lists of names
 check "shellcheck" "$(shellcheck -s sh -e SC1091 $maint hooks/* debian/unit-links tests/tools/apt-need tests/tools/build-deb tests/tools/man-keys tests/tools/build-and-test tests/lint/*.t tests/cli/*.t 2>&1)"

@@ -2,16 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Units: rule 1 to the letter, no [Install] on parts, nothing that systemd complains about.
 cd "$(dirname "$0")/../.." || exit 1
-n=0
-check() {
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		printf '%s\n' "$2" | sed 's/^/# /'
-	fi
-}
+. tests/lint/tap.sh
 has() { # unit, line...
 	f=units/$1
 	shift
