@@ -94,8 +94,13 @@ lint:
 	$(Q)tests/run lint
 soak: deps-check
 	$(Q)DSTACK_SOAK=1 tests/run all
-bench: deps-check $(BUILD)/dstack-host
+bench: deps-bench
 	$(Q)tests/bench/run
+# FUZZ_SECONDS for each target; `make check` runs a short sample.
+fuzz: deps-check
+	$(Q)tests/tools/fuzz $(FUZZ)
+coverage: deps-check
+	$(Q)tests/tools/coverage
 
 # --- packages, demo ---
 deb: deps-deb
@@ -117,12 +122,13 @@ DEPS_deb = $(DEPS_build) debhelper po-debconf dpkg-dev apt-utils fakeroot libcmo
 DEPS_container = mmdebstrap systemd-container iproute2 nftables dpkg-dev apt-utils python3 git \
 	debian-archive-keyring
 DEPS_check = $(DEPS_deb) $(DEPS_container) clang libclang-rt-dev shellcheck lintian blhc \
-	codespell cppcheck haproxy openssl curl jq strace
-deps-deb deps-container deps-check:
+	codespell cppcheck haproxy openssl curl jq strace libfuse3-dev fuse3 e2fsprogs
+DEPS_bench = $(DEPS_build) $(DEPS_container) gettext-base strace
+deps-deb deps-container deps-check deps-bench:
 	$(Q)tests/tools/apt-need $(DEPS_$(@:deps-%=%))
 
 clean:
 	rm -rf $(BUILD) $(DIST)
 
-.PHONY: all install check check-unit check-host lint soak bench deb demo demo-shell demo-rm clean \
-	deps-deb deps-container deps-check
+.PHONY: all install check check-unit check-host lint soak bench fuzz coverage deb demo demo-shell demo-rm clean \
+	deps-deb deps-container deps-check deps-bench

@@ -130,7 +130,7 @@ enum part_state judge_files(const struct part_view *v, struct finding *f)
 	if (error < 0)
 		return finding_set(f, PART_FAILED, "cannot be made: %s", strerror(-error));
 	if (stale)
-		return finding_set(f, PART_FAILED, "not up to date: %s", stale);
+		return finding_set(f, PART_WAITING, "for the settings to be applied (%s)", stale);
 	free(f->fix);
 	f->fix = NULL;
 	return finding_set(f, PART_OK, "%zu, up to date", n_files);
@@ -153,7 +153,8 @@ enum part_state judge_programs(const struct part_view *v, struct finding *f)
 
 		if (is_program(v->root, path))
 			continue;
-		finding_fix(f, "sudo install -D -t " PROGRAMS " dstack-vmm supervisor");
+		finding_fix(f, "sudo install -D -t /var/lib/dstack/bin/VERSION dstack-vmm "
+			       "supervisor && sudo ln -sfn VERSION " PROGRAMS);
 		return finding_set(f, PART_WAITING, "for %s", path);
 	}
 	return finding_set(f, PART_OK, PROGRAMS);

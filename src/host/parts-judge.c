@@ -139,7 +139,10 @@ static void inactive(const struct part_view *v, size_t i, const struct unit_stat
 {
 	const char *unit = parts[i].unit, *path;
 
-	if (u->job || target_on_its_way(v)) {
+	if (v->drained) {
+		finding_set(f, PART_WAITING, "for the host to be started again: it is drained");
+		finding_fix(f, "sudo systemctl start dstack-host-start");
+	} else if (u->job || target_on_its_way(v)) {
 		finding_set(f, PART_WAITING, "for its turn to start");
 	} else if (u->condition) {
 		path = strchr(u->condition, '=') + 1;

@@ -191,7 +191,7 @@ static char *orphans(const struct part_view *v, const struct peer_answer *list)
 static enum part_state name_orphans(struct finding *f, const char *names)
 {
 	finding_fix(f, "sudo dstack-host drain");
-	return finding_set(f, PART_FAILED, "left by a supervisor that died: %s", names);
+	return finding_set(f, PART_FAILED, "without their supervisor: %s", names);
 }
 
 enum part_state judge_supervisor(const struct part_view *v, struct finding *f)

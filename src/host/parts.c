@@ -116,12 +116,16 @@ int parts_settings(const struct root *root, struct settings *s, int *hidden)
 
 static void fill_units(struct part_view *v)
 {
+	_cleanup_unit_state_ struct unit_state drained = { 0 };
 	_cleanup_units_ struct units *u = NULL;
 
 	v->unit = xcalloc(n_parts, sizeof(*v->unit));
 	v->units_error = units_open(v->root, &u);
 	if (v->units_error == 0)
 		v->units_error = units_get(u, "dstack-host.target", &v->target);
+	if (v->units_error == 0)
+		v->units_error = units_get(u, "dstack-drained.target", &drained);
+	v->drained = drained.active && strcmp(drained.active, "active") == 0;
 	for (size_t i = 0; v->units_error == 0 && i < n_parts; i++)
 		if (parts[i].unit)
 			v->units_error = units_get(u, parts[i].unit, &v->unit[i]);

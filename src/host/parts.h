@@ -45,6 +45,7 @@ struct part_view {
 	int units_error;     /* 0, UNITS_ABSENT or -errno */
 	struct unit_state *unit; /* n_parts of them; those of parts without unit are empty */
 	struct unit_state target;
+	int drained;	     /* somebody has drained this host and not started it again */
 	struct vm_processes processes;
 	uint64_t now_us;     /* wall clock */
 };

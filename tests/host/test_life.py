@@ -193,7 +193,7 @@ def tell(release):
         qemu = box.run(["pgrep", "-cf", "guest-cid"], check=False).stdout.strip()
         assert int(qemu) == len(pids), f"{qemu} virtual machines run, {len(pids)} were started"
         text = box.run(["dstack-host", "status"], check=False).stdout
-        assert "left by a supervisor that died" in " ".join(text.split()), text
+        assert "without their supervisor" in " ".join(text.split()), text
         for pid in pids.values():
             assert str(pid) in text, text
 

@@ -288,7 +288,7 @@ static void orphans_are_named(void **state)
 	answer(&h, PROBE_PROCESSES, 200);
 	assert_state(judge(&h, "cvms"), PART_FAILED);
 	assert_string_equal(judge(&h, "cvms")->detail,
-			    "left by a supervisor that died: kms (pid 4711)");
+			    "without their supervisor: kms (pid 4711)");
 	assert_string_equal(judge(&h, "cvms")->fix, "sudo dstack-host drain");
 
 	/* No supervisor at all. */
