@@ -19,6 +19,6 @@ check "no built script stops or restarts the supervisor, or starts anything but 
 	"$(grep -nE '(systemctl|deb-systemd-invoke) [^#]*(stop|restart|kill|isolate)[^#]*(dstack-supervisor|dstackcvm|dstack-drained)' \
 		"$work"/control-*/p*inst "$work"/control-*/p*rm
 	grep -nE '(deb-systemd-invoke|systemctl).*\b(start|restart|try-restart)\b' "$work"/control-*/p*inst "$work"/control-*/p*rm |
-		grep -v 'deb-systemd-invoke start dstack-host-start.service')"
+		grep -vE 'deb-systemd-invoke start dstack-host-start.service|echo "')"
 check "at most one daemon-reload in what we configure" \
 	"$(grep -c daemon-reload "$work"/control-*/postinst | awk -F: '{ n += $2 } END { if (n > 1) print n }')"
