@@ -15,6 +15,7 @@ Raw (not HTTP) protocols: StreamServer(address, handle) calls handle(sock, peer)
 TLS: pass tls=server_tls(cert, key). Addresses: unix:PATH, tcp:HOST:PORT, vsock:CID:PORT.
 """
 
+import contextlib
 import ctypes
 import datetime
 import http.client
@@ -301,7 +302,8 @@ def http_call(address, method, target, body=None, headers=None, timeout=30):
         body = body.encode()
     connection = UnixHttpClient(address, timeout)
     try:
-        connection.request(method, target, body, headers)
+        with contextlib.suppress(BrokenPipeError):  # upstream may answer and close before it has taken the body
+            connection.request(method, target, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
     except http.client.HTTPException as error:
@@ -373,14 +375,15 @@ def recv_exact(sock, size):
 class FileWatch:
     """Awaits changes in a directory by inotify; one that does not exist makes wait() a mere pause."""
 
-    MASK = 0x2 | 0x40 | 0x80 | 0x100 | 0x200  # IN_MODIFY, MOVED_FROM, MOVED_TO, CREATE, DELETE
+    GONE = 0x40 | 0x200  # IN_MOVED_FROM, DELETE
+    MASK = GONE | 0x2 | 0x80 | 0x100  # IN_MODIFY, MOVED_TO, CREATE
 
-    def __init__(self, directory):
+    def __init__(self, directory, mask=MASK):
         libc = ctypes.CDLL(None, use_errno=True)
         self.fd = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self.fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
-        libc.inotify_add_watch(self.fd, os.fsencode(directory), self.MASK)
+        libc.inotify_add_watch(self.fd, os.fsencode(directory), mask)
 
     def __enter__(self):
         return self

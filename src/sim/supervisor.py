@@ -9,12 +9,13 @@ import argparse
 import json
 import os
 import resource
+import select
 import subprocess
 import sys
 import threading
 import time
 
-from base import HttpServer, StopSignal, listen, log, reply_json
+from base import FileWatch, HttpServer, StopSignal, listen, log, reply_json
 from rocketpage import error_page
 
 VERSION = "0.5.5"
@@ -51,18 +52,30 @@ def parse_config(body):
 
 
 def copy_output(pipe, path):
-    """The child's output to its file, opened anew when that was renamed or removed: logrotate needs no signal."""
+    """The child's output to its file, opened anew when that is renamed or removed: logrotate needs no signal.
+
+    As upstream's, the file is there before any output, and again as soon as it was moved away.
+    """
     file = None
-    with pipe:
-        while data := os.read(pipe.fileno(), 65536):
+    with pipe, FileWatch(os.path.dirname(path) or ".", FileWatch.GONE) as watch:
+        data = None
+        while data != b"":
             try:
                 if file is None or not same_file(file, path):
                     if file is not None:
                         os.close(file)
+                        file = None
                     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-                os.write(file, data)
+                if data:
+                    os.write(file, data)
             except OSError as error:
                 log("error", f"Failed to write to log file {path}: {os_error_text(error)}", sys.stderr)
+            ready, _, _ = select.select([pipe, watch.fd], [], [])
+            if watch.fd in ready:
+                watch.wait(0)
+                data = None
+            else:
+                data = os.read(pipe.fileno(), 65536)
     if file is not None:
         os.close(file)
 

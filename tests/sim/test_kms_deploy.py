@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dstack-host kms deploy` against the stand-ins: once and never twice, frozen first, followed until it is a KMS."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -21,6 +22,9 @@ DSTACK_HOST = os.environ.get("DSTACK_HOST") or str(ROOT / "build" / "dstack-host
 DIGEST = "@sha256:" + "0123456789abcdef" * 4
 DEADLINE = 60
 SOCKET = "run/dstack/vmm/vmm.sock"
+# No KMS gets so far that it boots: these hold for upstream's VMM, too.
+WITHOUT_GUEST = ("test_waits_for_a_setting", "test_another_compose_of_that_name_is_left_alone", "test_no_image_no_kms",
+                 "test_a_port_in_use", "test_a_damaged_record_stops_it")
 
 
 class Between:
@@ -88,7 +92,8 @@ class Between:
 class DeployTest(HostTest):
     def setUp(self):
         super().setUp()
-        self.simulated_only("the stand-in guest brings the KMS")
+        if self._testMethodName not in WITHOUT_GUEST:
+            self.simulated_only("the stand-in guest brings the KMS, and reports only to the stand-in VMM")
         self.h = self.host()
         self.h.config["address"] = "unix:" + self.h.path("real.sock")
         os.makedirs(self.h.path("run/dstack/vmm"))
@@ -292,6 +297,103 @@ class DeployTest(HostTest):
         subprocess.run(["rm", "-r", self.h.path("vm", vm, "guest", "kms-certs")], check=True)
         self.call("StartVm", {"id": vm})
         self.assertIn("no keys any more", self.deploy(1))
+
+    def test_a_stopped_kms_is_started(self):
+        self.start()
+        self.deploy()
+        record, ca = self.record(), self.h.read("var/lib/dstack/kms/ca.pem")
+        self.stop_vm(record["vm_id"])
+        status = json.loads(self.run_it("status", "--json").stdout)
+        self.assertEqual(("stopped", "sudo systemctl restart dstack-kms", False),
+                         tuple(status[key] for key in ("vm_status", "start_with", "ready")))
+        said = self.deploy()
+        self.assertIn("started the KMS, which was stopped", said)
+        self.assertIn("the KMS is ready", said)
+        self.assertEqual((record, ca, 1), (self.record(), self.h.read("var/lib/dstack/kms/ca.pem"),
+                                           self.between.creates))
+        self.assertNotIn("start_with", json.loads(self.run_it("status", "--json").stdout))
+
+    def test_a_stopped_vm_that_is_not_on_record_is_only_named(self):
+        """It may be one that the VMM is still making."""
+        self.start()
+        self.deploy()
+        record = self.record()
+        self.stop_vm(record["vm_id"])
+        os.unlink(self.h.path("var/lib/dstack/kms/deploy.json"))
+        process, notify = self.deploy_in_background("unrecorded")
+        self.await_said(notify, "its virtual machine is stopped; sudo systemctl restart dstack-kms starts it")
+        process.terminate()
+        process.wait(DEADLINE)
+        self.assertEqual((record["vm_id"], "stopped"), (self.record()["vm_id"], self.vms()[0]["status"]))
+        self.assertIn("started the KMS", self.deploy())
+
+    def stop_vm(self, vm):
+        self.call("StopVm", {"id": vm})
+        wait_until(lambda: self.vms()[0]["status"] == "stopped", "it stops")
+
+    def deploy_in_background(self, name):
+        """-> (process, the socket it tells what it does)."""
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(notify.close)
+        notify.bind(self.h.path(name))
+        notify.settimeout(DEADLINE)
+        process = subprocess.Popen([DSTACK_HOST, "--root", self.h.root, "kms", "deploy"], stderr=subprocess.DEVNULL,
+                                   env={**os.environ, "NOTIFY_SOCKET": self.h.path(name)})
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process, notify
+
+    def await_said(self, notify, text, never=None):
+        said = []
+        while not said or text not in said[-1]:
+            said.append(notify.recv(4096).decode())
+            if never:
+                self.assertNotIn(never, said[-1])
+        return said
+
+    def test_nobody_waits_for_the_vmm_because_of_it(self):
+        """While CreateVm is under way the lock of the writing verbs is free, and no other KMS can be made."""
+        free, others = [], []
+
+        def while_creating():
+            self.look_at_disk()
+            if others:
+                return
+            with open(self.h.path("run/dstack/.lock"), "r+b") as lock:
+                try:
+                    fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    free.append(True)
+                except OSError:
+                    free.append(False)
+            others.append(self.deploy_in_background("other"))
+            self.await_said(others[0][1], "waiting for another kms deploy", never="creating the virtual machine")
+
+        self.between.on_create = while_creating
+        self.start()
+        self.assertIn("the KMS is ready", self.deploy())
+        self.assertEqual([True], free)
+        self.await_said(others[0][1], "ready: ")
+        self.assertEqual(0, others[0][0].wait(DEADLINE))
+        self.assertEqual((1, 1), (self.between.creates, len(self.vms())))
+
+    def test_waits_for_the_lock_and_finds_what_it_made(self):
+        """The answer comes while another verb has the lock: recorded later, never made again."""
+        holder = []
+
+        def take_it():
+            holder.append(open(self.h.path("run/dstack/.lock"), "r+b"))  # pylint: disable=consider-using-with
+            fcntl.lockf(holder[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        self.between.on_create = take_it
+        self.start()
+        process, notify = self.deploy_in_background("locked")
+        self.await_said(notify, "creating the virtual machine")
+        wait_until(self.vms, "it is made")
+        self.assertEqual("", self.record()["vm_id"])
+        holder[0].close()
+        self.await_said(notify, "ready: ")
+        self.assertEqual(0, process.wait(DEADLINE))
+        self.assertEqual((self.vms()[0]["id"], 1), (self.record()["vm_id"], self.between.creates))
 
     def test_a_failed_creation_can_be_repeated(self):
         good = self.h.read("bin/qemu-img")

@@ -117,8 +117,8 @@ class ReplayTest(HostTest):
         for entry in recorded("lifecycle"):
             if entry["name"] == "logs-stdout":
                 vm = host.list()[0]["config"]["id"]
-                wait_until(lambda: host.read(f"vm/{vm}/stderr.log"), "output of QEMU")
-                wait_until(lambda: host.read(f"vm/{vm}/stdout.log"), "output of QEMU")
+                wait_until(lambda: host.vm_log(vm), "output of QEMU")
+                wait_until(lambda: host.vm_log(vm, "stdout"), "output of QEMU")
             if entry["name"] in ("status-stopped", "start-again"):
                 wait_until(lambda: host.list()[0]["state"]["status"] == "stopped", "QEMU reaped")
             replay.play(entry)

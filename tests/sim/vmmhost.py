@@ -237,9 +237,10 @@ class Host:
         return wait_until(lambda: (info := self.info(name)) and all(info[k] == v for k, v in fields.items()) and info,
                           f"{fields} of {name}, whose log is {self.vm_log(name)}")
 
-    def vm_log(self, name):
+    def vm_log(self, name, channel="stderr"):
+        """What there is of it: upstream's supervisor makes the file only after it has answered /deploy."""
         try:
-            return self.read(f"vm/{name}/stderr.log")
+            return self.read(f"vm/{name}/{channel}.log")
         except OSError:
             return ""
 
