@@ -107,20 +107,33 @@ static int wait_connected(int fd, unsigned ms)
 	return -error;
 }
 
-int sock_tcp(const struct hostport *to, unsigned ms)
+int sock_tcp_start(const struct hostport *to)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = address_of(to, &ss);
-	int fd, r;
+	int fd;
 
 	if (!len)
 		return -EINVAL;
 	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	r = connect(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
-	if (r == -EINPROGRESS)
-		r = wait_connected(fd, ms);
+	if (connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) {
+		int r = -errno;
+
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+int sock_tcp(const struct hostport *to, unsigned ms)
+{
+	int fd = sock_tcp_start(to), r;
+
+	if (fd < 0)
+		return fd;
+	r = wait_connected(fd, ms);
 	if (r < 0) {
 		close(fd);
 		return r;

@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* dstack-host kms: deploys the KMS, tells how it is. */
+#include <errno.h>
 #include <getopt.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "cmd/cmd.h"
 #include "host/kms.h"
-
-static int take_lock(void *arg, int *ret_fd)
-{
-	return cmd_lock(arg, ret_fd);
-}
 
 static int deploy(const struct cmd_ctx *ctx)
 {
 	_cleanup_settings_ struct settings s = { 0 };
-	const struct kms_lock lock = { take_lock, (void *)(uintptr_t)ctx };
 	int r = settings_load(&ctx->root, &s);
 
 	if (r < 0)
@@ -25,7 +20,10 @@ static int deploy(const struct cmd_ctx *ctx)
 		diag_print(&s.diag);
 		return EXIT_CONFIG;
 	}
-	return kms_deploy(&ctx->root, &s, &lock);
+	r = kms_deploy(&ctx->root, &s);
+	if (r == -EACCES || r == -EPERM)
+		log_error("this changes the host and needs root: try sudo");
+	return r == 0 ? EXIT_FINE : EXIT_FAILED;
 }
 
 static int status(const struct cmd_ctx *ctx, int json)

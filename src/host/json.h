@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Writing JSON files with jansson. */
+/* Reading and writing JSON with jansson. */
 #pragma once
 
 #include <jansson.h>
 
 #include "base/strbuf.h"
 
+/*
+ * Foreign JSON; NULL when it is none, or holds more values than any answer: to jansson each is
+ * fifty bytes, also where it was two. `flags` are jansson's.
+ */
+json_t *json_read(const char *data, size_t len, size_t flags);
 /* Indented, sorted as built, with a line break at its end; frees `root`. */
 void json_write(struct strbuf *out, json_t *root);

@@ -19,7 +19,8 @@ static int image_is_there(struct deploy *d)
 	int there = 0, r;
 
 	if (!root_exists(d->root, path)) {
-		log_error("guest image %s is not in %s; sudo dstack-host up fetches it", image, dir);
+		log_error("guest image %s is not in %s; sudo dstack-host status tells how to put it "
+			  "there", image, dir);
 		return 0;
 	}
 	/* The VMM silently leaves out what it cannot load. */
@@ -84,11 +85,13 @@ static enum step created(struct deploy *d, const struct peer_answer *a)
 {
 	_cleanup_free_ char *trouble = vmm_trouble(a);
 	const char *id = peer_get(a, "id");
+	_cleanup_close_ int lock = -1;
+	enum step step;
 	int r;
 
 	if (a->error == PEER_OK && trouble) {
 		log_error("dstack-vmm refuses to create the KMS: %s", trouble);
-		return deploy_end(d, 1);
+		return deploy_end(d, KMS_FAILED);
 	}
 	if (trouble || !id || !vmm_is_id(id)) {
 		/* It may have been made all the same. Never twice: look for it. */
@@ -97,11 +100,32 @@ static enum step created(struct deploy *d, const struct peer_answer *a)
 		d->lost = KMS_LOST_TICKS;
 		return STEP_AGAIN;
 	}
+	log_info("created the KMS as virtual machine %s", id);
+	/* Not recorded, it is found again by its compose. */
+	step = deploy_lock(d, &lock);
+	if (step != STEP_FOLLOW)
+		return step;
 	deploy_set(&d->record.vm_id, id);
 	r = kms_record_save(d->root, &d->record);
 	if (r < 0)
 		return deploy_trouble(d, r, "write " KMS_RECORD);
-	log_info("created the KMS as virtual machine %s", id);
+	return STEP_FOLLOW;
+}
+
+/* On disk before the VMM is asked. */
+static enum step freeze(struct deploy *d)
+{
+	_cleanup_close_ int lock = -1;
+	enum step step = deploy_lock(d, &lock);
+	int r;
+
+	if (step != STEP_FOLLOW)
+		return step;
+	r = kms_plan_freeze(d->root, &d->plan);
+	if (r == 0)
+		r = deploy_reload(d);
+	if (r != 0)
+		return deploy_trouble(d, r < 0 ? r : -EBADMSG, "write " KMS_RECORD);
 	return STEP_FOLLOW;
 }
 
@@ -124,12 +148,11 @@ static enum step create(struct deploy *d)
 	enum step step;
 	int r = create_vm_body(&vm, &body);
 
-	if (r == 0)
-		r = kms_plan_freeze(d->root, &d->plan);
-	if (r == 0)
-		r = deploy_reload(d);
-	if (r != 0)
-		return deploy_trouble(d, r < 0 ? r : -EBADMSG, "write " KMS_RECORD);
+	if (r < 0)
+		return deploy_trouble(d, r, "ask for the KMS");
+	step = freeze(d);
+	if (step != STEP_FOLLOW)
+		return step;
 	deploy_say(d, "creating the virtual machine");
 	r = vmm_ask(d->root, VMM_CREATE_VM, body, &answer);
 	if (r < 0) {
@@ -151,12 +174,12 @@ enum step deploy_none(struct deploy *d, const struct kms_look *look)
 		}
 		log_error("dstack-vmm has not made the KMS; journalctl -u dstack-vmm, then "
 			  "sudo systemctl restart dstack-kms");
-		return deploy_end(d, 1);
+		return deploy_end(d, KMS_FAILED);
 	}
 	if (!d->planned) {
 		deploy_say(d, "waiting for the setting %s", d->why);
 		log_info("the KMS waits for the setting %s", d->why);
 		return deploy_end(d, 0);
 	}
-	return may_create(d, look) ? create(d) : deploy_end(d, 1);
+	return may_create(d, look) ? create(d) : deploy_end(d, KMS_FAILED);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Deploying the KMS: look first, create at most once, follow until it is one. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/fileio.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "host/kms-steps.h"
@@ -18,6 +20,9 @@
 
 /* Upstream tells nobody when a VM appears or a KMS answers: it is asked again. */
 #define TICK_S 1
+#define LOCK_SECONDS 30
+/* Besides the lock of all writing verbs, which is not held while the VMM is asked. */
+#define ONCE "/run/dstack/.kms-lock"
 
 /* Tells the unit, once per change. */
 void deploy_say(struct deploy *d, const char *fmt, ...)
@@ -35,16 +40,61 @@ void deploy_say(struct deploy *d, const char *fmt, ...)
 	d->said = text;
 }
 
-enum step deploy_end(struct deploy *d, int code)
+enum step deploy_end(struct deploy *d, int result)
 {
-	d->code = code;
+	d->result = result;
 	return STEP_DONE;
 }
 
 enum step deploy_trouble(struct deploy *d, int r, const char *what)
 {
 	log_error("cannot %s: %s", what, strerror(-r));
-	return deploy_end(d, 1);
+	return deploy_end(d, r);
+}
+
+/* Waiting for somebody else's end is no failure of a service that waits anyway. */
+enum step deploy_lock(struct deploy *d, int *ret_fd)
+{
+	int r = lock_take(d->root, LOCK_SECONDS, ret_fd);
+
+	if (r == 0)
+		return STEP_FOLLOW;
+	if (r != -EAGAIN)
+		return deploy_trouble(d, r, "take the lock");
+	deploy_say(d, "waiting for another dstack-host to end");
+	return STEP_AGAIN;
+}
+
+/* Between the look and the record another deployment would make another KMS. */
+static enum step take_once(struct deploy *d)
+{
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd, r = root_mkdirs(d->root, "/run/dstack", 0755);
+
+	if (d->once >= 0)
+		return STEP_FOLLOW;
+	fd = r < 0 ? r : root_openat(d->root, ONCE, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return deploy_trouble(d, fd, "open " ONCE);
+	if (fcntl(fd, F_OFD_SETLK, &fl) < 0) {
+		r = -errno;
+		close(fd);
+		if (r != -EAGAIN && r != -EACCES)
+			return deploy_trouble(d, r, "lock " ONCE);
+		deploy_say(d, "waiting for another kms deploy");
+		return STEP_AGAIN;
+	}
+	d->once = fd;
+	/* It may have been its end that we waited for. */
+	r = deploy_reload(d);
+	return r < 0 ? deploy_trouble(d, r, "read " KMS_RECORD) : STEP_FOLLOW;
+}
+
+static void drop_once(struct deploy *d)
+{
+	if (d->once >= 0)
+		close(d->once);
+	d->once = -1;
 }
 
 static int tick(struct deploy *d)
@@ -98,20 +148,35 @@ int deploy_reload(struct deploy *d)
 	return r;
 }
 
-static enum step found(struct deploy *d, const struct kms_look *look)
+static enum step record_found(struct deploy *d, const struct vmm_vm *vm)
 {
-	int r = 0;
+	_cleanup_close_ int lock = -1;
+	enum step step = deploy_lock(d, &lock);
+	int r;
 
+	if (step != STEP_FOLLOW)
+		return step;
 	if (!d->recorded) {
-		r = adopt(d, look->vm);
-	} else if (!*d->record.vm_id) {
-		deploy_set(&d->record.vm_id, look->vm->id);
+		r = adopt(d, vm);
+	} else {
+		deploy_set(&d->record.vm_id, vm->id);
 		r = kms_record_save(d->root, &d->record);
 	}
 	if (r == 0)
 		r = deploy_reload(d);
-	if (r != 0)
-		return deploy_trouble(d, r < 0 ? r : -EBADMSG, "write " KMS_RECORD);
+	return r == 0 ? STEP_FOLLOW :
+			deploy_trouble(d, r < 0 ? r : -EBADMSG, "write " KMS_RECORD);
+}
+
+static enum step found(struct deploy *d, const struct kms_look *look)
+{
+	d->may_start = d->recorded && *d->record.vm_id;
+	if (!d->may_start) {
+		enum step step = record_found(d, look->vm);
+
+		if (step != STEP_FOLLOW)
+			return step;
+	}
 	if (d->planned && strcmp(d->plan.record.compose_hash, d->record.compose_hash) != 0)
 		log_warning("the settings have changed since the KMS was deployed; it stays as it "
 			    "is, with the compose in " KMS_DIR);
@@ -142,33 +207,20 @@ static enum step act(struct deploy *d, const struct kms_look *look)
 			  d->record.vm_id, setting(d->s, KEY_VM_DIR), d->record.vm_id);
 		break;
 	}
-	return deploy_end(d, 1);
-}
-
-/* Waiting for somebody else's end is no failure of a service that waits anyway. */
-static enum step take_lock(struct deploy *d, int *ret_fd)
-{
-	d->code = d->lock->take(d->lock->arg, ret_fd);
-	if (d->code == KMS_LOCK_BUSY) {
-		deploy_say(d, "waiting for another dstack-host to end");
-		return STEP_AGAIN;
-	}
-	return d->code ? STEP_DONE : STEP_FOLLOW;
+	return deploy_end(d, KMS_FAILED);
 }
 
 static enum step look_and_act(struct deploy *d)
 {
 	struct kms_look look = { 0 };
 	_cleanup_free_ char *trouble = NULL;
-	_cleanup_close_ int lock = -1;
-	enum step step;
+	enum step step = take_once(d);
 	int r;
 
-	if (!d->planned && !d->recorded)
-		return deploy_none(d, &look);
-	step = take_lock(d, &lock);
 	if (step != STEP_FOLLOW)
 		return step;
+	if (!d->planned && !d->recorded)
+		return deploy_none(d, &look);
 	r = kms_look(d->root, d->s, d->recorded ? &d->record : NULL,
 		     d->planned ? &d->plan.record : NULL, &look, &trouble);
 	if (r < 0)
@@ -182,30 +234,61 @@ static enum step look_and_act(struct deploy *d)
 	return step;
 }
 
+/* While an answer is lost nobody else may look: the VM is not there yet, or never will be. */
+static enum step look_once(struct deploy *d)
+{
+	enum step step = look_and_act(d);
+
+	if (step != STEP_AGAIN || !d->lost)
+		drop_once(d);
+	return step;
+}
+
 /* --- following it --- */
 
-/* "running, boot: done", the caller's; NULL when the VMM does not know it any more. */
-static char *vm_state(struct deploy *d)
+/* *text: "running, boot: done", the caller's; NULL when the VMM does not know it any more.
+ * Was it stopped by somebody? (What only exited, the VMM starts again by itself.) */
+static int vm_stopped(struct deploy *d, char **text)
 {
 	_cleanup_free_ char *body = vmm_body_id(d->record.vm_id), *trouble = NULL;
 	struct peer_answer answer = { 0 };
 	struct vmm_vm *vms = NULL;
-	char *text = NULL;
 	size_t n = 0;
-	int r = vmm_ask(d->root, VMM_GET_INFO, body, &answer);
+	int stopped, r = vmm_ask(d->root, VMM_GET_INFO, body, &answer);
 
 	trouble = r < 0 ? xstrdup(strerror(-r)) : vmm_trouble(&answer);
 	if (!trouble && vmm_list(&answer, &vms, &n) < 0)
 		trouble = xstrdup("it makes no sense");
 	if (trouble)
-		text = xasprintf("dstack-vmm: %s", trouble);
+		*text = xasprintf("dstack-vmm: %s", trouble);
 	else if (n && *vms[0].boot_error)
-		text = xasprintf("%s, boot failed: %s", vms[0].status, vms[0].boot_error);
+		*text = xasprintf("%s, boot failed: %s", vms[0].status, vms[0].boot_error);
 	else if (n)
-		text = xasprintf("%s, boot: %s", vms[0].status, vms[0].boot_progress);
+		*text = xasprintf("%s, boot: %s", vms[0].status, vms[0].boot_progress);
+	stopped = n && strcmp(vms[0].status, KMS_STOPPED) == 0;
 	vmm_list_free(vms, n);
 	peer_answers_free(&answer, 1);
-	return text;
+	return stopped;
+}
+
+/* Of a VM that our record named: nothing is made, its sealed disk stays what it is. Once, so
+ * that whoever stops it meanwhile has his way. */
+static enum step start_vm(struct deploy *d)
+{
+	_cleanup_free_ char *body = vmm_body_id(d->record.vm_id), *trouble = NULL;
+	struct peer_answer answer = { 0 };
+	int r;
+
+	d->may_start = 0;
+	deploy_say(d, "starting virtual machine %s", d->record.vm_id);
+	r = vmm_ask(d->root, VMM_START_VM, body, &answer);
+	trouble = r < 0 ? xstrdup(strerror(-r)) : vmm_trouble(&answer);
+	if (trouble)
+		log_warning("cannot start the KMS, which is stopped: %s", trouble);
+	else
+		log_info("started the KMS, which was stopped");
+	peer_answers_free(&answer, 1);
+	return STEP_AGAIN;
 }
 
 static enum step onboard(struct deploy *d)
@@ -218,7 +301,7 @@ static enum step onboard(struct deploy *d)
 	if (ca) {
 		log_error("the KMS has no keys any more, although its CA is on record in " KMS_CA
 			  "; not making new ones: nothing sealed with the old ones would open");
-		return deploy_end(d, 1);
+		return deploy_end(d, KMS_FAILED);
 	}
 	deploy_say(d, "making the KMS's keys");
 	r = kms_bootstrap(d->record.host_port, d->record.domain, &trouble);
@@ -234,7 +317,7 @@ static enum step onboard(struct deploy *d)
 static enum step record_ca(struct deploy *d, const struct kms_view *view)
 {
 	_cleanup_close_ int lock = -1;
-	enum step step = take_lock(d, &lock);
+	enum step step = deploy_lock(d, &lock);
 	int r;
 
 	if (step != STEP_FOLLOW)
@@ -243,7 +326,7 @@ static enum step record_ca(struct deploy *d, const struct kms_view *view)
 	if (r == -EEXIST) {
 		log_error("the KMS shows another CA than the one on record in " KMS_CA ", which "
 			  "stays: it is not the KMS that guests of this host were sealed by");
-		return deploy_end(d, 1);
+		return deploy_end(d, KMS_FAILED);
 	}
 	if (r < 0)
 		return deploy_trouble(d, r, "write " KMS_CA);
@@ -261,7 +344,7 @@ static enum step ready(struct deploy *d, const struct kms_view *view)
 
 	if (wrong) {
 		log_error("the KMS is not the one that was asked for: %s", wrong);
-		return deploy_end(d, 1);
+		return deploy_end(d, KMS_FAILED);
 	}
 	r = kms_check_certificate(d->record.host_port, d->record.domain, view->ca_pem, &trouble);
 	if (r < 0)
@@ -269,7 +352,7 @@ static enum step ready(struct deploy *d, const struct kms_view *view)
 	if (r > 0) {
 		log_error("the KMS's certificate is not for %s, or not by its own CA: %s",
 			  d->record.domain, trouble);
-		return deploy_end(d, 1);
+		return deploy_end(d, KMS_FAILED);
 	}
 	return record_ca(d, view);
 }
@@ -277,12 +360,19 @@ static enum step ready(struct deploy *d, const struct kms_view *view)
 static enum step follow(struct deploy *d)
 {
 	_cleanup_(kms_view_free) struct kms_view view = { 0 };
-	_cleanup_free_ char *state = vm_state(d);
-	int r;
+	_cleanup_free_ char *state = NULL;
+	int r, stopped = vm_stopped(d, &state);
 
 	if (!state) {
 		log_error("virtual machine %s is gone", d->record.vm_id);
-		return deploy_end(d, 1);
+		return deploy_end(d, KMS_FAILED);
+	}
+	if (stopped && d->may_start)
+		return start_vm(d);
+	if (stopped) {
+		deploy_say(d, "waiting for the KMS: its virtual machine is stopped; " KMS_START
+			      " starts it");
+		return STEP_AGAIN;
 	}
 	r = kms_view(d->record.host_port, &view);
 	if (r < 0)
@@ -297,21 +387,21 @@ static enum step follow(struct deploy *d)
 
 static int loop(struct deploy *d)
 {
-	enum step (*stage)(struct deploy *d) = look_and_act;
+	enum step (*stage)(struct deploy *d) = look_once;
 
 	for (;;) {
 		enum step step = stage(d);
 		int r = 0;
 
 		if (step == STEP_DONE)
-			return d->code;
+			return d->result;
 		if (step == STEP_FOLLOW)
 			stage = follow;
 		else
 			r = tick(d);
 		if (r < 0) {
 			log_error("cannot wait: %s", strerror(-r));
-			return 1;
+			return r;
 		}
 	}
 }
@@ -321,16 +411,17 @@ static void deploy_free(struct deploy *d)
 	kms_plan_free(&d->plan);
 	kms_record_free(&d->record);
 	free(d->said);
+	drop_once(d);
 	if (d->timer >= 0)
 		close(d->timer);
 }
 
-int kms_deploy(const struct root *root, const struct settings *s, const struct kms_lock *lock)
+int kms_deploy(const struct root *root, const struct settings *s)
 {
 	const struct itimerspec every = { .it_interval.tv_sec = TICK_S,
 					  .it_value.tv_sec = TICK_S };
-	_cleanup_(deploy_free) struct deploy d = { .root = root, .s = s, .lock = lock,
-						   .timer = -1 };
+	_cleanup_(deploy_free) struct deploy d = { .root = root, .s = s, .timer = -1,
+						   .once = -1 };
 	int r = kms_plan(root, s, &d.plan, &d.why);
 
 	d.planned = r == 0;
@@ -339,13 +430,14 @@ int kms_deploy(const struct root *root, const struct settings *s, const struct k
 	if (r < 0) {
 		log_error("cannot read %s: %s", r == -EBADMSG ? KMS_RECORD : "what to deploy",
 			  strerror(-r));
-		return 1;
+		return r;
 	}
 	d.recorded = r == 0;
 	d.timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	if (d.timer < 0 || timerfd_settime(d.timer, 0, &every, NULL) < 0) {
-		log_error("cannot make a timer: %s", strerror(errno));
-		return 1;
+		r = -errno;
+		log_error("cannot make a timer: %s", strerror(-r));
+		return r;
 	}
 	return loop(&d);
 }

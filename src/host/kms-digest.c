@@ -8,28 +8,20 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "host/answer.h"
 #include "host/kms-view.h"
 
-static json_t *parse(const struct peer_reply *reply, struct peer_emit *emit)
+static int no_password(char *buf _unused_, int size _unused_, int writing _unused_,
+		       void *arg _unused_)
 {
-	json_t *doc = json_loadb(reply->body, reply->len, JSON_REJECT_DUPLICATES, NULL);
-	const char *error = json_string_value(json_object_get(doc, "error"));
-
-	if (!doc)
-		peer_factf(emit, "bad", "HTTP %ld, no JSON", reply->status);
-	else if (reply->status != 200)
-		peer_factf(emit, "bad", "%s", error ? error : "refused without a reason");
-	else
-		return doc;
-	json_decref(doc);
-	return NULL;
+	return -1; /* and never a prompt */
 }
 
 /* The certificate as one line of base64, if it is one and a CA's. */
 static char *certificate(const char *pem)
 {
 	BIO *bio = BIO_new_mem_buf(pem, -1);
-	X509 *x = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	X509 *x = bio ? PEM_read_bio_X509(bio, NULL, no_password, NULL) : NULL;
 	unsigned char *der = NULL;
 	char *text = NULL;
 	int n = x && X509_check_ca(x) ? i2d_X509(x, &der) : -1;
@@ -54,7 +46,7 @@ static void fact_string(struct peer_emit *emit, const char *key, json_t *value)
 
 void kms_digest_meta(const struct peer_reply *reply, struct peer_emit *emit)
 {
-	json_t *doc = parse(reply, emit);
+	json_t *doc = answer_json(reply, emit);
 	const char *pem = json_string_value(json_object_get(doc, "ca_cert"));
 	_cleanup_free_ char *ca = pem ? certificate(pem) : NULL;
 
@@ -79,7 +71,7 @@ void kms_digest_page(const struct peer_reply *reply, struct peer_emit *emit)
 
 void kms_digest_bootstrap(const struct peer_reply *reply, struct peer_emit *emit)
 {
-	json_t *doc = parse(reply, emit);
+	json_t *doc = answer_json(reply, emit);
 
 	if (doc && !json_is_string(json_object_get(doc, "k256_pubkey")))
 		peer_fact(emit, "bad", "its answer has no public key");

@@ -53,7 +53,7 @@ static int is_ghost(const struct root *root, const char *vm_dir,
 {
 	_cleanup_free_ char *dir = xasprintf("%s/%s", vm_dir, vm->id);
 
-	return record && !*record->vm_id && strcmp(vm->status, "stopped") == 0 &&
+	return record && !*record->vm_id && strcmp(vm->status, KMS_STOPPED) == 0 &&
 	       strcmp(vm->uptime, "never") == 0 && vmm_is_id(vm->id) &&
 	       root_exists(root, vm_dir) && !root_exists(root, dir);
 }

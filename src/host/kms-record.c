@@ -175,6 +175,14 @@ void kms_plan_free(struct kms_plan *plan)
 	*plan = (struct kms_plan){ 0 };
 }
 
+unsigned kms_port(const struct root *root, const struct settings *s)
+{
+	_cleanup_(kms_record_free) struct kms_record record = { 0 };
+
+	return kms_record_load(root, &record) == 0 ? record.host_port :
+						     setting_uint(s, KEY_KMS_PORT);
+}
+
 int kms_ca_load(const struct root *root, char **ret)
 {
 	int r;

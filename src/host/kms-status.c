@@ -50,6 +50,8 @@ static void add_vm(struct kms_status *st, const struct kms_look *look)
 	add(st, "vm_status", look->vm->status);
 	add(st, "boot", *look->vm->boot_error ? look->vm->boot_error : look->vm->boot_progress);
 	add(st, "uptime", look->vm->uptime);
+	if (look->what == KMS_VM_OURS && strcmp(look->vm->status, KMS_STOPPED) == 0)
+		add(st, "start_with", KMS_START);
 }
 
 static void add_record(struct kms_status *st, const struct kms_record *rec,
@@ -75,23 +77,21 @@ static int add_kms(struct kms_status *st, const struct root *root, const struct 
 		[KMS_TROUBLED] = "failed",
 	};
 	_cleanup_(kms_view_free) struct kms_view view = { 0 };
-	_cleanup_free_ char *ca = NULL, *wrong = NULL;
+	_cleanup_free_ char *wrong = NULL;
 	int r = kms_view(rec->host_port, &view);
 
-	if (r == 0)
-		r = kms_ca_load(root, &ca);
+	if (r == 0 && view.phase == KMS_READY) {
+		r = kms_verdict(root, s, &view, &wrong);
+		st->ready = r == 0;
+	}
 	if (r < 0)
 		return r;
-	wrong = view.phase == KMS_READY ? kms_disobeys(&view, s) : NULL;
-	if (!wrong && ca && view.ca_pem && strcmp(ca, view.ca_pem) != 0)
-		wrong = xstrdup("it shows another CA than the one on record");
 	st->state = wrong ? "failed" : phases[view.phase];
 	add(st, "detail", wrong ? wrong : view.detail);
 	add(st, "contract", view.contract);
 	add(st, "chain", view.chain);
 	add(st, "app_auth", view.app_auth);
-	add(st, "ca", ca ? KMS_CA : "not recorded");
-	st->ready = view.phase == KMS_READY && !wrong && ca;
+	add(st, "ca", root_exists(root, KMS_CA) ? KMS_CA : "not recorded");
 	return 0;
 }
 

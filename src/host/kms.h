@@ -17,6 +17,13 @@
 #define KMS_RECORD KMS_DIR "/deploy.json"
 #define KMS_CA KMS_DIR "/ca.pem"
 
+/* --- what it needs (render-kms.c) --- */
+
+/* Settings that every KMS needs; one layout needs another. */
+#define KMS_SETTINGS "DOMAIN KMS_IMAGE KMS_CONTRACT APP_AUTH_IMPLEMENTATION ETH_RPC_URLS"
+/* The first that is not set, or -1. */
+int kms_missing_setting(const struct settings *s);
+
 /* --- what is frozen (kms-record.c) --- */
 
 struct kms_record {
@@ -45,6 +52,9 @@ int kms_plan(const struct root *root, const struct settings *s, struct kms_plan 
 /* Writes all of it durably, the record last. 0 or -errno. */
 int kms_plan_freeze(const struct root *root, const struct kms_plan *plan) _must_check_;
 void kms_plan_free(struct kms_plan *plan);
+
+/* Where the KMS answers on this host: as recorded, else as set. */
+unsigned kms_port(const struct root *root, const struct settings *s);
 
 /* The recorded CA, the caller's; NULL when there is none. 0 or -errno. */
 int kms_ca_load(const struct root *root, char **ret) _must_check_;
@@ -85,15 +95,14 @@ void kms_look_free(struct kms_look *look);
 
 /* --- the verbs (kms-deploy.c, kms-status.c) --- */
 
-/* Deploys or follows until it is ready. Returns enum exit_code of cmd.h's meaning: 0 ready or
- * nothing to do, 1 failed. `lock` is called around what changes the host. */
-enum { KMS_LOCK_BUSY = 75 };
-struct kms_lock {
-	/* 0, KMS_LOCK_BUSY, or another exit code after its own message. */
-	int (*take)(void *arg, int *ret_fd);
-	void *arg;
-};
-int kms_deploy(const struct root *root, const struct settings *s, const struct kms_lock *lock);
+/* A VM's status when somebody has stopped it, and what starts it. */
+#define KMS_STOPPED "stopped"
+#define KMS_START "sudo systemctl restart dstack-kms"
+
+enum { KMS_FAILED = 1 };
+/* Deploys or follows until it is ready. Takes the lock of all writing verbs only while it
+ * writes. 0: ready or nothing to do; else, with its message, KMS_FAILED or -errno. */
+int kms_deploy(const struct root *root, const struct settings *s) _must_check_;
 
 struct kms_row {
 	const char *key;

@@ -72,6 +72,8 @@ int part_missing(const struct settings *s, const struct part *p)
 {
 	struct missing m = { s, -1 };
 
+	if (p->missing)
+		return p->missing(s);
 	if (p->settings)
 		for_each_word(p->settings, find_missing, &m);
 	return m.id;

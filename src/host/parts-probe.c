@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/alloc.h"
 #include "base/strbuf.h"
+#include "host/kms-view.h"
+#include "host/kms.h"
 #include "host/parts.h"
+#include "host/vmm.h"
 
 static enum part_state silent(struct finding *f, char *trouble)
 {
@@ -109,24 +111,31 @@ enum part_state judge_registry(const struct part_view *v, struct finding *f)
 	return simple(v, PROBE_REGISTRY, 200, f, setting(v->settings, KEY_REGISTRY));
 }
 
+/* As `kms status` judges it. */
 enum part_state judge_kms(const struct part_view *v, struct finding *f)
 {
-	const struct probe_result *result = &v->probe[PROBE_KMS];
-	const char *contract = peer_get(&result->answer, "contract");
-	const char *chain = peer_get(&result->answer, "chain");
-	const char *wanted = setting(v->settings, KEY_KMS_CONTRACT);
+	_cleanup_(kms_view_free) struct kms_view view = { 0 };
+	const struct probe_result *meta = &v->probe[PROBE_KMS];
+	_cleanup_free_ char *wrong = NULL;
 	char *trouble;
+	int r;
 
-	if (!probe_answered(result, 200, &trouble))
+	if (meta->error < 0 && !probe_answered(meta, 0, &trouble))
 		return silent(f, trouble);
-	finding_fix(f, "sudo dstack-host config get KMS_CONTRACT");
-	if (contract && strcasecmp(contract, wanted) != 0)
-		return finding_set(f, PART_FAILED, "obeys another contract: %.64s", contract);
-	if (chain && strcmp(chain, setting(v->settings, KEY_CHAIN_ID)) != 0)
-		return finding_set(f, PART_FAILED, "asks another chain: %.32s", chain);
-	free(f->fix);
-	f->fix = NULL;
-	return finding_set(f, PART_OK, "GetMeta in %u ms", result->answer.ms);
+	kms_view_of(&meta->answer, &v->probe[PROBE_KMS_PAGE].answer, &view);
+	if (view.phase != KMS_READY)
+		return silent(f, steal_ptr(view.detail));
+	r = kms_verdict(v->root, v->settings, &view, &wrong);
+	if (r == 0)
+		return finding_set(f, PART_OK, "%s", view.detail);
+	if (r == -EACCES || r == -EPERM)
+		return finding_set(f, PART_UNKNOWN, "needs root to be compared with its CA");
+	if (r == KMS_UNVERIFIED)
+		return silent(f, xstrdup("its CA is not on record yet"));
+	finding_fix(f, "sudo dstack-host kms status");
+	if (r < 0)
+		return finding_set(f, PART_FAILED, KMS_CA ": %s", strerror(-r));
+	return finding_set(f, PART_FAILED, "%s", wrong);
 }
 
 /* --- virtual machines and their supervisor --- */
@@ -221,22 +230,27 @@ static const char *id_of(const char *value, const char **kind, size_t *id_len)
 	return p ? p + 1 : "";
 }
 
-static int vmm_knows(const struct peer_answer *status, const char *id, size_t len)
-{
-	for (size_t i = 0; i < status->n_facts; i++) {
-		const char *p = strchr(status->facts[i].value, ' ');
+struct machines {
+	struct vmm_vm *vms;
+	size_t n;
+};
 
-		if (strcmp(status->facts[i].key, "vm") == 0 && p &&
-		    strncmp(p + 1, id, len) == 0 && p[1 + len] == ' ')
+static void machines_free(struct machines *m)
+{
+	vmm_list_free(m->vms, m->n);
+}
+
+static int vmm_knows(const struct machines *m, const char *id, size_t len)
+{
+	for (size_t i = 0; i < m->n; i++)
+		if (strlen(m->vms[i].id) == len && memcmp(m->vms[i].id, id, len) == 0)
 			return 1;
-	}
 	return 0;
 }
 
 /* Machines that run and that the VMM neither shows nor stops: what it cannot load. */
-static char *unknown_to_vmm(const struct part_view *v)
+static char *unknown_to_vmm(const struct peer_answer *list, const struct machines *m)
 {
-	const struct peer_answer *list = &v->probe[PROBE_PROCESSES].answer;
 	_cleanup_strbuf_ struct strbuf sb = { 0 };
 
 	for (size_t i = 0; i < list->n_facts; i++) {
@@ -246,33 +260,29 @@ static char *unknown_to_vmm(const struct part_view *v)
 		if (strcmp(list->facts[i].key, "process") != 0)
 			continue;
 		id = id_of(list->facts[i].value, &kind, &len);
-		if (strncmp(kind, "cvm ", 4) == 0 &&
-		    !vmm_knows(&v->probe[PROBE_VMM].answer, id, len))
+		if (strncmp(kind, "cvm ", 4) == 0 && !vmm_knows(m, id, len))
 			sb_addf(&sb, "%s%s", sb.len ? ", " : "",
 				id[len] == ' ' && id[len + 1] ? id + len + 1 : id);
 	}
 	return sb.len ? sb_steal(&sb) : NULL;
 }
 
-static enum part_state count_machines(const struct peer_answer *status, struct finding *f)
+static enum part_state count_machines(const struct machines *m, struct finding *f)
 {
-	unsigned running = 0, all = 0;
+	size_t running = 0;
 
-	for (size_t i = 0; i < status->n_facts; i++) {
-		if (strcmp(status->facts[i].key, "vm") != 0)
-			continue;
-		all++;
-		running += strncmp(status->facts[i].value, "running ", 8) == 0;
-	}
-	if (!all)
+	for (size_t i = 0; i < m->n; i++)
+		running += strcmp(m->vms[i].status, "running") == 0;
+	if (!m->n)
 		return finding_set(f, PART_OK, "none");
-	return finding_set(f, PART_OK, "%u running, %u not", running, all - running);
+	return finding_set(f, PART_OK, "%zu running, %zu not", running, m->n - running);
 }
 
 enum part_state judge_cvms(const struct part_view *v, struct finding *f)
 {
 	const struct probe_result *list = &v->probe[PROBE_PROCESSES];
 	const struct probe_result *status = &v->probe[PROBE_VMM];
+	_cleanup_(machines_free) struct machines machines = { 0 };
 	_cleanup_free_ char *names = NULL, *unknown = NULL;
 	char *trouble;
 
@@ -290,9 +300,11 @@ enum part_state judge_cvms(const struct part_view *v, struct finding *f)
 		return name_orphans(f, names);
 	if (!probe_answered(status, 200, &trouble))
 		return silent(f, trouble);
-	unknown = unknown_to_vmm(v);
+	if (vmm_list(&status->answer, &machines.vms, &machines.n) < 0)
+		return silent(f, xstrdup("the VMM's list makes no sense"));
+	unknown = unknown_to_vmm(&list->answer, &machines);
 	if (!unknown)
-		return count_machines(&status->answer, f);
+		return count_machines(&machines, f);
 	finding_fix(f, "sudo journalctl -b -e -u dstack-vmm.service");
 	return finding_set(f, PART_FAILED, "the VMM does not know what runs: %s", unknown);
 }

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/parse.h"
 #include "host/hostconf.h"
+#include "host/kms.h"
 
 static char *off_pccs(const struct part_view *v)
 {
@@ -88,8 +89,8 @@ const struct part parts[] = {
 	  .judge = judge_cvms },
 	{ .id = "kms", .group = "cvms", .title = "dstack-kms", .address = KEY_KMS_PORT,
 	  .unit = "dstack-kms.service", .needs = "key-provider image vmm",
-	  .settings = "DOMAIN KMS_IMAGE KMS_CONTRACT ETH_RPC_URLS", .readers = FOR_KMS,
-	  .probes = PROBE(PROBE_KMS), .judge = judge_kms },
+	  .settings = KMS_SETTINGS, .missing = kms_missing_setting, .readers = FOR_KMS,
+	  .probes = PROBE(PROBE_KMS) | PROBE(PROBE_KMS_PAGE), .judge = judge_kms },
 };
 /* clang-format on */
 const size_t n_parts = ARRAY_SIZE(parts);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The one table of parts, in bring-up order: what the host is made of. `status`, `up`,
- * `await` and the prerequisites of `check` read it. Looking (part_view_fill) is separate
- * from judging (parts_judge), which needs neither systemd nor a network.
+ * The one table of parts, in bring-up order: what the host is made of. `status`, `up` and
+ * `await` read it. Looking (part_view_fill) is separate from judging (parts_judge), which
+ * needs neither systemd nor a network.
  */
 #pragma once
 
@@ -58,6 +58,7 @@ struct part {
 	const char *package; /* that brings the unit, where it is not ours */
 	const char *needs;   /* ids separated by blanks that come before it */
 	const char *settings; /* keys that must be set for it, separated by blanks */
+	int (*missing)(const struct settings *s); /* asks for more than those; NULL: it does not */
 	unsigned readers;    /* enum component: with bad settings it does not start */
 	unsigned probes;     /* PROBE(...) that judge() looks at */
 	enum key_id address; /* the setting that says where it listens, KEY_COUNT: none */

@@ -5,26 +5,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "host/answer.h"
 #include "host/parts.h"
-
-static json_t *parse(const struct peer_reply *reply, struct peer_emit *emit)
-{
-	json_t *doc = json_loadb(reply->body, reply->len, JSON_REJECT_DUPLICATES, NULL);
-
-	if (!doc)
-		peer_fact(emit, "bad", "the answer is no JSON");
-	return doc;
-}
-
-/* The daemons' own way to say no: {"error": "text"}. */
-static int refused(json_t *doc, struct peer_emit *emit)
-{
-	const char *text = json_string_value(json_object_get(doc, "error"));
-
-	if (text)
-		peer_fact(emit, "bad", text);
-	return text != NULL;
-}
 
 /* A word of a fact: no blank may come from outside. */
 static const char *word(json_t *value)
@@ -55,7 +37,7 @@ static void one_container(json_t *item, struct peer_emit *emit)
 
 void digest_containers(const struct peer_reply *reply, struct peer_emit *emit)
 {
-	json_t *doc = parse(reply, emit), *item;
+	json_t *doc = answer_json(reply, emit), *item;
 	size_t i;
 
 	if (doc && !json_is_array(doc))
@@ -65,7 +47,8 @@ void digest_containers(const struct peer_reply *reply, struct peer_emit *emit)
 	json_decref(doc);
 }
 
-static void one_process(json_t *item, struct peer_emit *emit)
+/* 0: that is none. */
+static int one_process(json_t *item, struct peer_emit *emit)
 {
 	json_t *config = json_object_get(item, "config"), *state = json_object_get(item, "state");
 	const char *id = word(json_object_get(config, "id"));
@@ -80,53 +63,20 @@ static void one_process(json_t *item, struct peer_emit *emit)
 			   (long long)json_integer_value(json_object_get(state, "pid")),
 			   what ? what : "-", id, name ? name : "");
 	json_decref(kind);
+	/* {"exited": 9} is a status too. */
+	return json_is_string(json_object_get(config, "id")) && json_object_get(state, "status");
 }
 
 void digest_processes(const struct peer_reply *reply, struct peer_emit *emit)
 {
-	json_t *doc = parse(reply, emit), *item;
+	json_t *doc = answer_json(reply, emit), *item;
 	json_t *list = json_object_get(doc, "data");
+	int good = json_is_array(list);
 	size_t i;
 
-	if (doc && !refused(doc, emit) && !json_is_array(list))
-		peer_fact(emit, "bad", "the answer is no list of processes");
 	json_array_foreach(list, i, item)
-		one_process(item, emit);
-	json_decref(doc);
-}
-
-void digest_vmm(const struct peer_reply *reply, struct peer_emit *emit)
-{
-	json_t *doc = parse(reply, emit), *item;
-	json_t *vms = json_object_get(doc, "vms");
-	size_t i;
-
-	if (doc && !refused(doc, emit) && !json_is_array(vms))
-		peer_fact(emit, "bad", "the answer is no list of virtual machines");
-	json_array_foreach(vms, i, item) {
-		const char *id = word(json_object_get(item, "id"));
-		const char *status = word(json_object_get(item, "status"));
-		const char *name = json_string_value(json_object_get(item, "name"));
-
-		if (id)
-			peer_factf(emit, "vm", "%s %s %s", status ? status : "-", id,
-				   name ? name : "");
-	}
-	json_decref(doc);
-}
-
-void digest_kms(const struct peer_reply *reply, struct peer_emit *emit)
-{
-	json_t *doc = parse(reply, emit);
-	const char *ca = json_string_value(json_object_get(doc, "ca_cert"));
-	const char *contract = json_string_value(json_object_get(doc, "kms_contract_address"));
-	json_t *chain = json_object_get(doc, "chain_id");
-
-	if (doc && !refused(doc, emit) && (!ca || !*ca))
-		peer_fact(emit, "bad", "the answer has no CA certificate");
-	if (contract)
-		peer_fact(emit, "contract", contract);
-	if (json_is_integer(chain))
-		peer_factf(emit, "chain", "%lld", (long long)json_integer_value(chain));
+		good &= one_process(item, emit);
+	if (doc && !good)
+		peer_fact(emit, "bad", "the answer is no list of processes");
 	json_decref(doc);
 }

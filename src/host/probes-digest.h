@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the network half makes of the components' answers. "bad" tells why one is unfit. */
+/* What the network half makes of what Docker and the supervisor answer. */
 #pragma once
 
 #include "host/peer.h"
 
 void digest_containers(const struct peer_reply *reply, struct peer_emit *emit);
 void digest_processes(const struct peer_reply *reply, struct peer_emit *emit);
-void digest_vmm(const struct peer_reply *reply, struct peer_emit *emit);
-void digest_kms(const struct peer_reply *reply, struct peer_emit *emit);

@@ -9,21 +9,25 @@
 
 #include "base/alloc.h"
 #include "base/sock.h"
+#include "host/answer.h"
+#include "host/kms-view.h"
+#include "host/kms.h"
 #include "host/probes-digest.h"
-#include "host/secrets.h"
+#include "host/vmm.h"
 
 #define DOCKER_SOCKET "/run/docker.sock"
 #define SUPERVISOR_SOCKET "/run/dstack/supervisor.sock"
-#define VMM_SOCKET "/run/dstack/vmm/vmm.sock"
 #define TIMEOUT_MS 2000
-/* GetMeta makes the KMS ask its chain. */
+/* GetMeta makes the KMS ask its chain: less patience than the client who waits for it. */
 #define KMS_TIMEOUT_MS 3000
+/* Lists that grow with the host: a thousand virtual machines' worth. */
+#define LIST_MAX (4 << 20)
 
 /* A request with what its pointers point to. */
 struct prepared {
 	struct peer_request request;
 	char *url;
-	char *bearer;
+	struct vmm_call vmm;
 };
 
 struct context {
@@ -59,6 +63,7 @@ static int ask_docker(const struct context *c, struct prepared *p)
 static int ask_containers(const struct context *c, struct prepared *p)
 {
 	p->request.digest = digest_containers;
+	p->request.max_body = LIST_MAX;
 	return on_unix(c, p, DOCKER_SOCKET, "/containers/json?all=1");
 }
 
@@ -70,21 +75,22 @@ static int ask_supervisor(const struct context *c, struct prepared *p)
 static int ask_processes(const struct context *c, struct prepared *p)
 {
 	p->request.digest = digest_processes;
+	p->request.max_body = LIST_MAX;
 	return on_unix(c, p, SUPERVISOR_SOCKET, "/list");
 }
 
 /* Status, not Version: that one answers although the supervisor is dead. */
 static int ask_vmm(const struct context *c, struct prepared *p)
 {
-	int r = secret_read(c->root, SECRET_VMM_INTERNAL_TOKEN, &p->bearer);
+	_cleanup_free_ char *body = vmm_body_status(NULL, 1);
+	int r = vmm_prepare(c->root, VMM_STATUS, body, &p->vmm);
 
 	if (r < 0)
 		return r;
-	p->request.bearer = p->bearer;
-	p->request.body = "{\"brief\":true}";
-	p->request.content_type = "application/json";
-	p->request.digest = digest_vmm;
-	return on_unix(c, p, VMM_SOCKET, "/prpc/Status?json");
+	p->request = p->vmm.request;
+	p->request.timeout_ms = TIMEOUT_MS;
+	p->request.max_body = LIST_MAX;
+	return 0;
 }
 
 /* A path that every PCCS refuses at once, and for which none asks Intel. */
@@ -130,22 +136,24 @@ static int ask_registry(const struct context *c, struct prepared *p)
 	if (parse_hostport(setting(c->s, KEY_REGISTRY_LISTEN), &at))
 		return -EINVAL;
 	p->url = xasprintf("https://%s:%u/v2/", setting(c->s, KEY_REGISTRY), at.port);
-	p->request.fd = sock_tcp(&at, TIMEOUT_MS);
+	p->request.fd = sock_tcp_start(&at);
 	return p->request.fd < 0 ? p->request.fd : 0;
 }
 
-/* Connected by this half: before the KMS is verified the guard lets only root there. */
 static int ask_kms(const struct context *c, struct prepared *p)
 {
-	struct hostport at = { .host = "127.0.0.1" };
+	int r = kms_prepare_meta(kms_port(c->root, c->s), &p->request);
 
-	if (parse_port(setting(c->s, KEY_KMS_PORT), &at.port))
-		return -EINVAL;
-	p->request.fd = sock_tcp(&at, TIMEOUT_MS);
-	p->url = xasprintf("https://127.0.0.1:%s/prpc/KMS.GetMeta", setting(c->s, KEY_KMS_PORT));
-	p->request.digest = digest_kms;
 	p->request.timeout_ms = KMS_TIMEOUT_MS;
-	return p->request.fd < 0 ? p->request.fd : 0;
+	return r;
+}
+
+static int ask_kms_page(const struct context *c, struct prepared *p)
+{
+	int r = kms_prepare_page(kms_port(c->root, c->s), &p->request);
+
+	p->request.timeout_ms = KMS_TIMEOUT_MS;
+	return r;
 }
 
 static int (*const askers[PROBE_COUNT])(const struct context *c, struct prepared *p) = {
@@ -154,7 +162,7 @@ static int (*const askers[PROBE_COUNT])(const struct context *c, struct prepared
 	[PROBE_KEY_PROVIDER] = ask_key_provider, [PROBE_SUPERVISOR] = ask_supervisor,
 	[PROBE_PROCESSES] = ask_processes,   [PROBE_VMM] = ask_vmm,
 	[PROBE_FRONT] = ask_front,	     [PROBE_REGISTRY] = ask_registry,
-	[PROBE_KMS] = ask_kms,
+	[PROBE_KMS] = ask_kms,		     [PROBE_KMS_PAGE] = ask_kms_page,
 };
 
 static void prepare(const struct context *c, enum probe_id id, struct prepared *p,
@@ -165,19 +173,20 @@ static void prepare(const struct context *c, enum probe_id id, struct prepared *
 			.kind = PEER_HTTP,
 			.fd = -1,
 			.timeout_ms = TIMEOUT_MS,
-			.max_body = 16 << 20,
 		},
 	};
 	result->asked = 1;
 	result->error = askers[id](c, p);
-	p->request.url = p->url;
+	if (p->url)
+		p->request.url = p->url;
 }
 
 static void done(struct prepared *p)
 {
-	if (p->request.fd >= 0)
+	if (p->vmm.url)
+		vmm_call_free(&p->vmm);
+	else if (p->request.fd >= 0)
 		close(p->request.fd);
-	secret_free(&p->bearer);
 	free(p->url);
 }
 
@@ -191,7 +200,7 @@ static unsigned askable(const struct root *root, const struct settings *s, unsig
 	if (!settings_registry_on(s))
 		mask &= ~PROBE(PROBE_REGISTRY);
 	if (!setting_is_set(s, KEY_KMS_IMAGE))
-		mask &= ~PROBE(PROBE_KMS);
+		mask &= ~(PROBE(PROBE_KMS) | PROBE(PROBE_KMS_PAGE));
 	return mask;
 }
 
@@ -243,8 +252,8 @@ int probe_denied(const struct probe_result *result)
 int probe_answered(const struct probe_result *result, long status, char **trouble)
 {
 	const struct peer_answer *a = &result->answer;
-	const char *bad = peer_get(a, "bad");
 
+	*trouble = NULL;
 	if (!result->asked)
 		*trouble = xstrdup("not asked");
 	else if (result->error == -ENOENT || result->error == -ECONNREFUSED)
@@ -253,14 +262,7 @@ int probe_answered(const struct probe_result *result, long status, char **troubl
 		*trouble = xstrdup(strerror(-result->error));
 	else if (a->error == PEER_UNREACHABLE)
 		*trouble = xstrdup("nobody listens");
-	else if (a->error != PEER_OK)
-		*trouble = xstrdup(a->text ? a->text : "no answer");
-	else if (status && a->status != status)
-		*trouble = bad ? xasprintf("HTTP %ld: %.200s", a->status, bad) :
-				 xasprintf("HTTP %ld", a->status);
-	else if (bad)
-		*trouble = xasprintf("%.200s", bad);
 	else
-		return 1;
-	return 0;
+		*trouble = answer_trouble(a, status);
+	return *trouble == NULL;
 }

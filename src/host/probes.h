@@ -17,10 +17,11 @@ enum probe_id {
 	PROBE_KEY_PROVIDER,
 	PROBE_SUPERVISOR,   /* /ping */
 	PROBE_PROCESSES,    /* "process" = "PID KIND ID NAME" of what it runs */
-	PROBE_VMM,	    /* "vm" = "STATUS ID NAME" */
+	PROBE_VMM,	    /* facts of vmm_list() */
 	PROBE_FRONT,	    /* without a token */
 	PROBE_REGISTRY,
-	PROBE_KMS,	    /* "contract", "chain", "ca" */
+	PROBE_KMS,	    /* with the next, what kms_view_of() takes */
+	PROBE_KMS_PAGE,
 	PROBE_COUNT,
 };
 

@@ -16,11 +16,11 @@
 #include "base/fileio.h"
 #include "base/parse.h"
 #include "host/guard.h"
+#include "host/kms.h"
 #include "host/render.h"
 
 /* Before Docker's DNAT (-100) hides where a packet was going. */
 #define PRIORITY "-110"
-#define KMS_VERIFIED "/var/lib/dstack/kms/verified"
 /* The host's loopback as a guest with user networking sees it. */
 #define GUEST_GATEWAY "10.0.2.2"
 #define MAX_NAMESERVERS 16
@@ -182,11 +182,11 @@ static int add_guests(const struct render_ctx *ctx, struct strbuf *out)
 	return 0;
 }
 
-/* Until it is known that the KMS on this port is ours, root alone (who verifies it) may ask:
- * whatever took the port first must not get a user's request. */
+/* Until the KMS was verified, which is when its CA was recorded, root alone (who does that) may
+ * ask: whatever took the port first must not get a user's request. */
 static void add_kms(const struct render_ctx *ctx, struct strbuf *out)
 {
-	if (root_exists(ctx->root, KMS_VERIFIED))
+	if (root_exists(ctx->root, KMS_CA))
 		return;
 	sb_addf(out,
 		"\t\tfib daddr type local tcp dport %u meta skuid != 0 goto refuse\n",

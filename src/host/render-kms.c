@@ -7,12 +7,14 @@
  * text, because the text is what is measured.
  */
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/parse.h"
 #include "host/compose.h"
+#include "host/kms.h"
 #include "host/render.h"
 
 /* The author's image listens for its own auth-eth here; its number is in the image. */
@@ -23,18 +25,29 @@ static int is_upstream(const struct settings *s)
 	return strcmp(setting(s, KEY_KMS_LAYOUT), "upstream") == 0;
 }
 
-/* The first setting that a KMS needs and that is not there, or NULL. */
+static int find_unset(const char *name, void *arg)
+{
+	const struct settings *s = arg;
+	int id = key_find(name);
+
+	/* Found is true. */
+	return *setting(s, (enum key_id)id) ? 0 : id + 1;
+}
+
+int kms_missing_setting(const struct settings *s)
+{
+	int found = for_each_word(KMS_SETTINGS, find_unset, (void *)(uintptr_t)s);
+
+	if (found)
+		return found - 1;
+	return is_upstream(s) && !*setting(s, KEY_KMS_AUTH_IMAGE) ? KEY_KMS_AUTH_IMAGE : -1;
+}
+
 static const char *missing(const struct settings *s)
 {
-	static const enum key_id needed[] = { KEY_DOMAIN, KEY_KMS_IMAGE, KEY_KMS_CONTRACT,
-					      KEY_APP_AUTH_IMPLEMENTATION, KEY_ETH_RPC_URLS };
+	int id = kms_missing_setting(s);
 
-	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
-		if (!*setting(s, needed[i]))
-			return keys[needed[i]].name;
-	if (is_upstream(s) && !setting_is_set(s, KEY_KMS_AUTH_IMAGE))
-		return keys[KEY_KMS_AUTH_IMAGE].name;
-	return NULL;
+	return id < 0 ? NULL : keys[id].name;
 }
 
 /* Only the first endpoint is measured in; the caller frees. */

@@ -4,25 +4,9 @@
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "host/answer.h"
 #include "host/sha256.h"
 #include "host/vmm.h"
-
-/* The document, or NULL after saying what was wrong. `null` is an answer of its own. */
-static json_t *parse(const struct peer_reply *reply, struct peer_emit *emit)
-{
-	json_t *doc = json_loadb(reply->body, reply->len,
-				 JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
-	const char *error = json_string_value(json_object_get(doc, "error"));
-
-	if (!doc)
-		peer_fact(emit, "bad", "the answer is no JSON");
-	else if (reply->status != 200)
-		peer_factf(emit, "bad", "%s", error ? error : "refused without a reason");
-	else
-		return doc;
-	json_decref(doc);
-	return NULL;
-}
 
 static void fact(struct peer_emit *emit, size_t vm, const char *key, json_t *value)
 {
@@ -78,9 +62,8 @@ static void facts_of_configuration(struct peer_emit *emit, size_t vm, json_t *co
 static void facts_of_vm(struct peer_emit *emit, size_t vm, json_t *item)
 {
 	/* "id" first: it begins a VM for the reader. */
-	static const char *const keys[] = { "id", "name", "status", "uptime", "app_id",
-					    "instance_id", "exited_at", "boot_progress",
-					    "boot_error", "shutdown_progress", "image_version" };
+	static const char *const keys[] = { "id", "name", "status", "uptime", "boot_progress",
+					    "boot_error" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		fact(emit, vm, keys[i], json_object_get(item, keys[i]));
@@ -89,20 +72,24 @@ static void facts_of_vm(struct peer_emit *emit, size_t vm, json_t *item)
 
 void vmm_digest_status(const struct peer_reply *reply, struct peer_emit *emit)
 {
-	json_t *doc = parse(reply, emit), *vms = json_object_get(doc, "vms"), *item;
+	json_t *doc = answer_json(reply, emit), *vms = json_object_get(doc, "vms"), *item;
+	int good = json_is_array(vms);
 	size_t i, n = 0;
 
-	if (doc && !json_is_array(vms))
-		peer_fact(emit, "bad", "the answer is no list of virtual machines");
-	json_array_foreach(vms, i, item)
+	json_array_foreach(vms, i, item) {
 		if (json_is_string(json_object_get(item, "id")))
 			facts_of_vm(emit, n++, item);
+		else
+			good = 0;
+	}
+	if (doc && !good)
+		peer_fact(emit, "bad", "the answer is no list of virtual machines");
 	json_decref(doc);
 }
 
 void vmm_digest_info(const struct peer_reply *reply, struct peer_emit *emit)
 {
-	json_t *doc = parse(reply, emit), *info = json_object_get(doc, "info");
+	json_t *doc = answer_json(reply, emit), *info = json_object_get(doc, "info");
 
 	if (doc && !json_object_get(doc, "found"))
 		peer_fact(emit, "bad", "the answer is no virtual machine");
@@ -111,24 +98,9 @@ void vmm_digest_info(const struct peer_reply *reply, struct peer_emit *emit)
 	json_decref(doc);
 }
 
-void vmm_digest_version(const struct peer_reply *reply, struct peer_emit *emit)
-{
-	json_t *doc = parse(reply, emit);
-	const char *version = json_string_value(json_object_get(doc, "version"));
-	const char *rev = json_string_value(json_object_get(doc, "rev"));
-
-	if (doc && !version)
-		peer_fact(emit, "bad", "the answer is no version");
-	if (version)
-		peer_fact(emit, "version", version);
-	if (rev)
-		peer_fact(emit, "rev", rev);
-	json_decref(doc);
-}
-
 void vmm_digest_images(const struct peer_reply *reply, struct peer_emit *emit)
 {
-	json_t *doc = parse(reply, emit), *images = json_object_get(doc, "images"), *item;
+	json_t *doc = answer_json(reply, emit), *images = json_object_get(doc, "images"), *item;
 	size_t i;
 
 	if (doc && !json_is_array(images))
@@ -144,7 +116,7 @@ void vmm_digest_images(const struct peer_reply *reply, struct peer_emit *emit)
 
 void vmm_digest_created(const struct peer_reply *reply, struct peer_emit *emit)
 {
-	json_t *doc = parse(reply, emit);
+	json_t *doc = answer_json(reply, emit);
 	const char *id = json_string_value(json_object_get(doc, "id"));
 
 	if (doc && !id)
@@ -156,5 +128,5 @@ void vmm_digest_created(const struct peer_reply *reply, struct peer_emit *emit)
 
 void vmm_digest_nothing(const struct peer_reply *reply, struct peer_emit *emit)
 {
-	json_decref(parse(reply, emit));
+	json_decref(answer_json(reply, emit));
 }

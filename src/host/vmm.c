@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/sock.h"
+#include "host/answer.h"
 #include "host/secrets.h"
 
 static const struct {
@@ -19,13 +20,14 @@ static const struct {
 	size_t max_body;
 	void (*digest)(const struct peer_reply *reply, struct peer_emit *emit);
 } methods[] = {
-	[VMM_VERSION] = { "Version", 3000, 4096, vmm_digest_version },
 	/* A full one carries every compose file. */
 	[VMM_STATUS] = { "Status", 5000, 64 << 20, vmm_digest_status },
 	[VMM_LIST_IMAGES] = { "ListImages", 5000, 4 << 20, vmm_digest_images },
 	/* Makes the disk and starts QEMU. */
 	[VMM_CREATE_VM] = { "CreateVm", 60000, 64 << 10, vmm_digest_created },
 	[VMM_GET_INFO] = { "GetInfo", 5000, 16 << 20, vmm_digest_info },
+	/* Starts QEMU. */
+	[VMM_START_VM] = { "StartVm", 60000, 64 << 10, vmm_digest_nothing },
 	/* Asks the guest. */
 	[VMM_SHUTDOWN_VM] = { "ShutdownVm", 10000, 64 << 10, vmm_digest_nothing },
 	[VMM_STOP_VM] = { "StopVm", 10000, 64 << 10, vmm_digest_nothing },
@@ -81,15 +83,7 @@ int vmm_ask(const struct root *root, enum vmm_method method, const char *body,
 
 char *vmm_trouble(const struct peer_answer *answer)
 {
-	const char *bad = peer_get(answer, "bad");
-
-	if (answer->error != PEER_OK)
-		return xstrdup(answer->text ? answer->text : "no answer");
-	if (answer->status != 200 && bad)
-		return xasprintf("HTTP %ld: %s", answer->status, bad);
-	if (answer->status != 200)
-		return xasprintf("HTTP %ld", answer->status);
-	return bad ? xstrdup(bad) : NULL;
+	return answer_trouble(answer, 200);
 }
 
 static char *dump(json_t *doc)
@@ -122,13 +116,8 @@ static const struct {
 	FIELD("name", name),
 	FIELD("status", status),
 	FIELD("uptime", uptime),
-	FIELD("app_id", app_id),
-	FIELD("instance_id", instance_id),
-	FIELD("exited_at", exited_at),
 	FIELD("boot_progress", boot_progress),
 	FIELD("boot_error", boot_error),
-	FIELD("shutdown_progress", shutdown_progress),
-	FIELD("image_version", image_version),
 	FIELD("image", image),
 	FIELD("vcpu", vcpu),
 	FIELD("memory", memory_mb),

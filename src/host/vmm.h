@@ -11,11 +11,11 @@
 #define VMM_SOCKET "/run/dstack/vmm/vmm.sock"
 
 enum vmm_method {
-	VMM_VERSION,	 /* facts: version, rev */
-	VMM_STATUS,	 /* facts of vmm_list(), total */
+	VMM_STATUS,	 /* facts of vmm_list() */
 	VMM_LIST_IMAGES, /* image (repeated: names) */
 	VMM_CREATE_VM,	 /* id */
 	VMM_GET_INFO,	 /* the one VM as vmm_list() has it, or none */
+	VMM_START_VM,
 	VMM_SHUTDOWN_VM,
 	VMM_STOP_VM,
 };
@@ -43,8 +43,7 @@ char *vmm_body_status(const char *keyword, int brief) _must_check_;
 
 struct vmm_vm {
 	/* Never NULL; "" when the VMM said nothing. */
-	char *id, *name, *status, *uptime, *app_id, *instance_id, *exited_at;
-	char *boot_progress, *boot_error, *shutdown_progress, *image_version;
+	char *id, *name, *status, *uptime, *boot_progress, *boot_error;
 	/* With their configuration only. */
 	char *image, *vcpu, *memory_mb, *disk_gb, *compose_hash, *ports;
 };
@@ -57,7 +56,6 @@ void vmm_list_free(struct vmm_vm *vms, size_t n);
 int vmm_is_id(const char *s);
 
 /* In the network half. */
-void vmm_digest_version(const struct peer_reply *reply, struct peer_emit *emit);
 void vmm_digest_status(const struct peer_reply *reply, struct peer_emit *emit);
 void vmm_digest_images(const struct peer_reply *reply, struct peer_emit *emit);
 void vmm_digest_created(const struct peer_reply *reply, struct peer_emit *emit);

@@ -16,3 +16,4 @@ check "only the starter has [Install]" "$(grep -rl '^\[Install\]' units | grep -
 check "components wait for host.conf" "$(for u in vmm front registry key-provider kms supervisor; do grep -q '^ConditionPathExists=/etc/dstack/host.conf' "units/dstack-$u.service" || echo "$u"; done)"
 check "no unit sets RUST_BACKTRACE" "$(grep -rn RUST_BACKTRACE units)"
 check "no RuntimeDirectory=dstack (it would be deleted under the others)" "$(grep -rnE '^RuntimeDirectory=dstack$' units)"
+check "a verified KMS is made known to the guard" "$(has dstack-kms.service 'ExecStartPost=-/usr/bin/systemctl reload dstack-guard.service'; has dstack-guard.service 'ExecReload=+/usr/sbin/dstack-host render guard')"

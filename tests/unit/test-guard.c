@@ -19,11 +19,11 @@
 #include "base/alloc.h"
 #include "base/spawn.h"
 #include "host/guard.h"
+#include "host/kms.h"
 #include "host/render.h"
 
 #define CONF "/etc/dstack/host.conf"
 #define RESOLV "/etc/resolv.conf"
-#define VERIFIED "/var/lib/dstack/kms/verified"
 #define SLICE "/sys/fs/cgroup/dstackcvm.slice"
 #define SERVICE SLICE "/dstack-supervisor.service"
 #define LOCAL_PCCS "GUEST_PCCS_URL=https://10.0.2.2:8081/sgx/certification/v4/\n"
@@ -71,7 +71,8 @@ static void ports_come_from_the_settings(void **state)
 	assert_rule(f, "DOMAIN=example.org\n", "ip daddr 127.0.0.1 tcp dport 443 accept\n", 1);
 	assert_rule(f, "DOMAIN=example.org\nREGISTRY=off\n", "dport 443 accept", 0);
 	assert_rule(f, "KMS_PORT=9104\n", "tcp dport 9104 meta skuid != 0 goto refuse\n", 1);
-	put_text(f, VERIFIED, "");
+	/* As `kms deploy` ends it. */
+	assert_int_equal(kms_ca_record(&f->root, "PEM\n"), 0);
 	assert_rule(f, "", "skuid", 0);
 }
 
@@ -342,7 +343,7 @@ static void guests_reach_what_is_listed(void **state)
 	try_one(GUEST, "127.0.0.1", 9080, 0);
 	load(g, f, "DOMAIN=example.org\n" LOCAL_PCCS);
 	try_all(attempts, ARRAY_SIZE(attempts));
-	put_text(f, VERIFIED, "");
+	put_text(f, KMS_CA, "");
 	load(g, f, "");
 	try_one(USER, "127.0.0.1", 9103, 0);
 	try_one(GUEST, "127.0.0.1", 8081, ECONNREFUSED);

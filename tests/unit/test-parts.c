@@ -206,21 +206,93 @@ static void vmm_without_supervisor(void **state)
 	assert_state(judge(&h, "cvms"), PART_WAITING);
 }
 
-static void kms_of_another_contract(void **state)
+/* By its protocol alone, whatever it waits for. */
+static void assert_alone(const struct host *h, const char *id, enum part_state state,
+			 const char *detail)
+{
+	struct finding f;
+
+	part_judge_alone(&h->view, (size_t)part_find(id), &f);
+	assert_state(&f, state);
+	if (!strstr(f.detail, detail))
+		fail_msg("%s, not %s", f.detail, detail);
+	findings_free(&f, 1);
+}
+
+/* The same answers and the same verdicts as `kms status` has. */
+static void kms_is_the_verified_one_or_not_ok(void **state)
+{
+	static const char other[] = "0x5353535353535353535353535353535353535353";
+	static const struct {
+		const char *contract, *chain, *app_auth, *ca, *detail;
+	} wrong[] = {
+		{ other, "11155111", APP_AUTH, CA_FACT, "its contract is 0x5353" },
+		{ CONTRACT, "1", APP_AUTH, CA_FACT, "its chain is 1," },
+		{ CONTRACT, NULL, APP_AUTH, CA_FACT, "it names no chain" },
+		{ CONTRACT, "11155111", other, CA_FACT, "its app auth implementation is 0x5353" },
+		{ CONTRACT, "11155111", APP_AUTH, "TUlK", "another CA than the one on record" },
+	};
+	_cleanup_host_ struct host h;
+	const struct finding *f;
+
+	host_make(&h, *state, FULL_CONF);
+	h.view.probe[PROBE_KMS].answer.ms = 34;
+	assert_string_equal(judge(&h, "kms")->detail, "GetMeta in 34 ms");
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		kms_says(&h, wrong[i].contract, wrong[i].chain, wrong[i].app_auth, wrong[i].ca);
+		f = judge(&h, "kms");
+		assert_state(f, PART_FAILED);
+		if (!strstr(f->detail, wrong[i].detail))
+			fail_msg("%s, not %s", f->detail, wrong[i].detail);
+		assert_string_equal(f->fix, "sudo dstack-host kms status");
+	}
+	/* No CA in its answer, none on record to tell it by. */
+	kms_says(&h, CONTRACT, "11155111", APP_AUTH, NULL);
+	assert_true(judge(&h, "kms")->state != PART_OK);
+	kms_says(&h, CONTRACT, "11155111", APP_AUTH, CA_FACT);
+	unlinkat(h.root.fd, &KMS_CA[1], 0);
+	assert_true(judge(&h, "kms")->state != PART_OK);
+	assert_alone(&h, "kms", PART_SILENT, "its CA is not on record");
+}
+
+static void kms_without_keys_is_waited_for(void **state)
 {
 	_cleanup_host_ struct host h;
 
 	host_make(&h, *state, FULL_CONF);
-	fact(&h, PROBE_KMS, "contract", "0x5151515151515151515151515151515151515151");
-	fact(&h, PROBE_KMS, "chain", "11155111");
-	h.view.probe[PROBE_KMS].answer.ms = 34;
-	assert_string_equal(judge(&h, "kms")->detail, "GetMeta in 34 ms");
-	answer(&h, PROBE_KMS, 200);
-	fact(&h, PROBE_KMS, "contract", "0x5252525252525252525252525252525252525252");
-	assert_state(judge(&h, "kms"), PART_FAILED);
-	answer(&h, PROBE_KMS, 200);
-	fact(&h, PROBE_KMS, "chain", "1");
-	assert_state(judge(&h, "kms"), PART_FAILED);
+	answer(&h, PROBE_KMS, 0);
+	h.view.probe[PROBE_KMS].answer.error = PEER_TLS;
+	fact(&h, PROBE_KMS_PAGE, "onboarding", "yes");
+	assert_alone(&h, "kms", PART_SILENT, "it has no keys yet");
+}
+
+static void kms_needs_what_its_render_needs(void **state)
+{
+	struct fixture *fx = *state;
+	_cleanup_host_ struct host h;
+	const struct finding *f;
+
+	host_make(&h, fx, "DOMAIN=example.org\nKMS_CONTRACT=" CONTRACT "\nKMS_IMAGE=" IMAGE_REF
+			  "\nETH_RPC_URLS=http://127.0.0.1:8545\n");
+	f = judge(&h, "kms");
+	assert_state(f, PART_WAITING);
+	assert_string_equal(f->fix, "sudo dstack-host config set APP_AUTH_IMPLEMENTATION=…");
+	host_free(&h);
+	host_make(&h, fx, FULL_CONF "KMS_LAYOUT=upstream\n");
+	f = judge(&h, "kms");
+	assert_state(f, PART_WAITING);
+	assert_string_equal(f->fix, "sudo dstack-host config set KMS_AUTH_IMAGE=…");
+}
+
+/* One of the VMM's list. */
+static void machine(struct host *h, unsigned i, const char *status, const char *id)
+{
+	char key[32];
+
+	snprintf(key, sizeof(key), "vm.%u.id", i);
+	fact(h, PROBE_VMM, key, id);
+	snprintf(key, sizeof(key), "vm.%u.status", i);
+	fact(h, PROBE_VMM, key, status);
 }
 
 static void machine_unknown_to_the_vmm(void **state)
@@ -231,12 +303,12 @@ static void machine_unknown_to_the_vmm(void **state)
 	fact(&h, PROBE_PROCESSES, "process", "11 cvm aaaa-1 first");
 	fact(&h, PROBE_PROCESSES, "process", "12 passt passt-aaaa-1 x");
 	fact(&h, PROBE_PROCESSES, "process", "13 cvm bbbb-2 second");
-	fact(&h, PROBE_VMM, "vm", "running aaaa-1 first");
-	fact(&h, PROBE_VMM, "vm", "stopped cccc-3 third");
+	machine(&h, 0, "running", "aaaa-1");
+	machine(&h, 1, "stopped", "cccc-3");
 	assert_state(judge(&h, "cvms"), PART_FAILED);
 	assert_string_equal(judge(&h, "cvms")->detail,
 			    "the VMM does not know what runs: second");
-	fact(&h, PROBE_VMM, "vm", "running bbbb-2 second");
+	machine(&h, 2, "running", "bbbb-2");
 	assert_state(judge(&h, "cvms"), PART_OK);
 	assert_string_equal(judge(&h, "cvms")->detail, "2 running, 1 not");
 }
@@ -269,7 +341,7 @@ static void orphans_are_named(void **state)
 
 	/* The supervisor's own: the second is its child. */
 	fact(&h, PROBE_PROCESSES, "process", "4711 cvm aaaa-1 kms");
-	fact(&h, PROBE_VMM, "vm", "running aaaa-1 kms");
+	machine(&h, 0, "running", "aaaa-1");
 	assert_state(judge(&h, "cvms"), PART_OK);
 
 	/* So is what one of its processes elsewhere has started. */
@@ -278,7 +350,7 @@ static void orphans_are_named(void **state)
 	vmdir_processes(&h.root, "/var/lib/dstack/vm", &h.view.processes);
 	assert_state(judge(&h, "cvms"), PART_FAILED);
 	fact(&h, PROBE_PROCESSES, "process", "9000 cvm bbbb-2 other");
-	fact(&h, PROBE_VMM, "vm", "running bbbb-2 other");
+	machine(&h, 1, "running", "bbbb-2");
 	assert_state(judge(&h, "cvms"), PART_OK);
 	unlinkat(h.root.fd, "proc/4713/cwd", 0);
 	vm_processes_free(&h.view.processes);
@@ -458,9 +530,9 @@ static void digest_of_docker(void **state _unused_)
 	assert_null(memmem(emit.out.data, emit.out.len, "somebody", 8));
 	sb_free(&emit.out);
 	/* Docker's way to say no. */
-	reply = (struct peer_reply){ 500, "{\"message\":\"x\"}", 15 };
+	reply = (struct peer_reply){ 500, "{\"message\":\"not so\"}", 20 };
 	digest_containers(&reply, &emit);
-	assert_non_null(memmem(emit.out.data, emit.out.len, "no list", 7));
+	assert_non_null(memmem(emit.out.data, emit.out.len, "not so", 6));
 	sb_free(&emit.out);
 }
 
@@ -480,7 +552,9 @@ int main(void)
 		with_root(restarting_container_is_not_up),
 		with_root(open_door_is_a_failure),
 		with_root(vmm_without_supervisor),
-		with_root(kms_of_another_contract),
+		with_root(kms_is_the_verified_one_or_not_ok),
+		with_root(kms_without_keys_is_waited_for),
+		with_root(kms_needs_what_its_render_needs),
 		with_root(machine_unknown_to_the_vmm),
 		with_root(orphans_are_named),
 		with_root(what_needs_privilege_is_said),

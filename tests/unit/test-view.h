@@ -5,15 +5,23 @@
 #include "test.h"
 
 #include "base/alloc.h"
+#include "host/kms.h"
 #include "host/parts.h"
+
+#define CONTRACT "0x5151515151515151515151515151515151515151"
+#define APP_AUTH "0x5252525252525252525252525252525252525252"
+#define IMAGE_REF                                                                        \
+	"r.example/k@sha256:7e86300bda4a4832d5cdffb63d9c5e716f1756d078d49728e33aaa9a148fe93e"
+/* What stands for a CA certificate, as GetMeta's fact and on record. */
+#define CA_FACT "TUlJ"
+#define CA_PEM "-----BEGIN CERTIFICATE-----\n" CA_FACT "\n-----END CERTIFICATE-----\n"
 
 /* Settings with which every part is wanted. */
 #define FULL_CONF                                                                        \
 	"DOMAIN=example.org\n"                                                           \
 	"AESMD_IMAGE=a\nKEY_PROVIDER_IMAGE=b\n"                                          \
-	"KMS_IMAGE=r.example/k@sha256:"                                                  \
-	"7e86300bda4a4832d5cdffb63d9c5e716f1756d078d49728e33aaa9a148fe93e\n"            \
-	"KMS_CONTRACT=0x5151515151515151515151515151515151515151\n"                      \
+	"KMS_IMAGE=" IMAGE_REF "\n"                                                      \
+	"KMS_CONTRACT=" CONTRACT "\nAPP_AUTH_IMPLEMENTATION=" APP_AUTH "\n"              \
 	"ETH_RPC_URLS=http://127.0.0.1:8545\n"
 
 struct host {
@@ -70,6 +78,21 @@ static inline void fact(struct host *h, enum probe_id id, const char *key, const
 	a->facts[a->n_facts++] = (struct peer_fact){ xstrdup(key), xstrdup(value) };
 }
 
+/* The KMS says of itself; NULL where it says nothing. */
+static inline void kms_says(struct host *h, const char *contract, const char *chain,
+			    const char *app_auth, const char *ca)
+{
+	answer(h, PROBE_KMS, 200);
+	if (contract)
+		fact(h, PROBE_KMS, "contract", contract);
+	if (chain)
+		fact(h, PROBE_KMS, "chain", chain);
+	if (app_auth)
+		fact(h, PROBE_KMS, "app_auth", app_auth);
+	if (ca)
+		fact(h, PROBE_KMS, "ca", ca);
+}
+
 /* Every unit runs and every daemon answers as it should. */
 static inline void host_make(struct host *h, const struct fixture *f, const char *conf)
 {
@@ -90,6 +113,8 @@ static inline void host_make(struct host *h, const struct fixture *f, const char
 	answer(h, PROBE_FRONT, 401);
 	fact(h, PROBE_CONTAINERS, "container", CONTAINER_AESMD " running Up 2 hours");
 	fact(h, PROBE_CONTAINERS, "container", CONTAINER_KEY_PROVIDER " running Up 2 hours");
+	kms_says(h, CONTRACT, "11155111", APP_AUTH, CA_FACT);
+	put_text(f, KMS_CA, CA_PEM);
 	h->findings = xcalloc(n_parts, sizeof(*h->findings));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The KMS at its mapped port. It changes its protocol there: plain HTTP while it has no
- * keys, TLS afterwards. Root connects, because until the KMS is verified the guard lets
+ * Asking the KMS at its mapped port. It changes its protocol there: plain HTTP while it has
+ * no keys, TLS afterwards. Root connects, because until the KMS is verified the guard lets
  * nobody else.
  */
 #include <errno.h>
@@ -13,10 +13,11 @@
 #include "base/alloc.h"
 #include "base/sock.h"
 #include "base/strbuf.h"
+#include "host/answer.h"
 #include "host/kms-view.h"
+#include "host/kms.h"
 
 enum {
-	CONNECT_MS = 1000,
 	/* GetMeta makes the KMS ask its chain; healthy is a quarter of a second. */
 	META_MS = 5000,
 	/* Bootstrap makes a quote. */
@@ -24,20 +25,15 @@ enum {
 	BODY_MAX = 1 << 20,
 };
 
-static int connect_port(unsigned port)
-{
-	struct hostport at = { .host = "127.0.0.1", .port = (uint16_t)port };
-
-	return sock_tcp(&at, CONNECT_MS);
-}
-
 /* A request over a new connection; its fd is to be closed. 0 or -errno. */
 static int prepare(unsigned port, const char *url, struct peer_request *ret)
 {
+	struct hostport at = { .host = "127.0.0.1", .port = (uint16_t)port };
+
 	*ret = (struct peer_request){
 		.kind = PEER_HTTP,
 		.url = url,
-		.fd = connect_port(port),
+		.fd = sock_tcp_start(&at),
 		.timeout_ms = META_MS,
 		.max_body = BODY_MAX,
 	};
@@ -78,13 +74,12 @@ static char *copy(const char *s)
 
 static void judge_meta(const struct peer_answer *a, struct kms_view *v)
 {
-	const char *bad = peer_get(a, "bad");
+	_cleanup_free_ char *trouble = answer_trouble(a, 200);
 
-	v->ms = a->ms;
 	v->ca_pem = pem_of(peer_get(a, "ca"));
-	if (bad || !v->ca_pem) {
+	if (trouble || !v->ca_pem) {
 		v->phase = KMS_TROUBLED;
-		v->detail = xasprintf("GetMeta: %.300s", bad ? bad : "no CA certificate");
+		v->detail = xasprintf("GetMeta: %s", trouble ? trouble : "no CA certificate");
 		return;
 	}
 	v->phase = KMS_READY;
@@ -94,10 +89,10 @@ static void judge_meta(const struct peer_answer *a, struct kms_view *v)
 	v->app_auth = copy(peer_get(a, "app_auth"));
 }
 
-static void judge(const struct peer_answer a[2], struct kms_view *v)
+void kms_view_of(const struct peer_answer *meta, const struct peer_answer *page,
+		 struct kms_view *v)
 {
-	const struct peer_answer *meta = &a[0], *page = &a[1];
-
+	*v = (struct kms_view){ .phase = KMS_SILENT };
 	if (meta->error == PEER_OK) {
 		judge_meta(meta, v);
 	} else if (page->error == PEER_OK && peer_get(page, "onboarding")) {
@@ -106,8 +101,7 @@ static void judge(const struct peer_answer a[2], struct kms_view *v)
 	} else if (meta->error == PEER_TIMEOUT && page->error != PEER_TIMEOUT) {
 		/* TLS is there, the answer is not: fact K1, a chain endpoint that hangs. */
 		v->phase = KMS_TROUBLED;
-		v->detail = xasprintf("GetMeta gives no answer within %u ms: its chain endpoint",
-				      META_MS);
+		v->detail = xstrdup("GetMeta gives no answer in time: its chain endpoint");
 	} else {
 		v->phase = KMS_SILENT;
 		v->detail = xasprintf("no answer yet (%.200s)",
@@ -115,16 +109,31 @@ static void judge(const struct peer_answer a[2], struct kms_view *v)
 	}
 }
 
+int kms_prepare_meta(unsigned port, struct peer_request *ret)
+{
+	int r = prepare(port, "https://127.0.0.1/prpc/KMS.GetMeta", ret);
+
+	ret->digest = kms_digest_meta;
+	return r;
+}
+
+int kms_prepare_page(unsigned port, struct peer_request *ret)
+{
+	int r = prepare(port, "http://127.0.0.1/", ret);
+
+	ret->digest = kms_digest_page;
+	return r;
+}
+
 int kms_view(unsigned port, struct kms_view *ret)
 {
 	struct peer_request q[2];
 	struct peer_answer a[2] = { 0 };
-	int r = prepare(port, "https://127.0.0.1/prpc/KMS.GetMeta", &q[0]);
+	int r = kms_prepare_meta(port, &q[0]);
 
 	*ret = (struct kms_view){ .phase = KMS_SILENT };
 	if (r == 0) {
-		q[0].digest = kms_digest_meta;
-		r = prepare(port, "http://127.0.0.1/", &q[1]);
+		r = kms_prepare_page(port, &q[1]);
 		if (r < 0)
 			close(q[0].fd);
 	}
@@ -132,13 +141,12 @@ int kms_view(unsigned port, struct kms_view *ret)
 		ret->detail = xasprintf("nothing listens on 127.0.0.1:%u (%s)", port, strerror(-r));
 		return 0;
 	}
-	q[1].digest = kms_digest_page;
 	r = peer_ask(q, 2, a);
 	close(q[0].fd);
 	close(q[1].fd);
 	if (r < 0)
 		return r;
-	judge(a, ret);
+	kms_view_of(&a[0], &a[1], ret);
 	peer_answers_free(a, 2);
 	return 0;
 }
@@ -155,24 +163,10 @@ int kms_check_certificate(unsigned port, const char *name, const char *ca_pem, c
 		return r;
 	q.ca_pem = ca_pem;
 	r = ask_one(&q, &a);
-	if (r == 0 && a.error != PEER_OK) {
-		*trouble = xstrdup(a.text ? a.text : "no answer");
-		r = 1;
-	}
+	if (r == 0)
+		*trouble = answer_trouble(&a, 0);
 	peer_answers_free(&a, 1);
-	return r;
-}
-
-/* What went wrong, the caller's; NULL when nothing did. */
-static char *trouble_of(const struct peer_answer *a)
-{
-	const char *bad = peer_get(a, "bad");
-
-	if (a->error != PEER_OK)
-		return xstrdup(a->text ? a->text : "no answer");
-	if (bad)
-		return xasprintf("%.300s", bad);
-	return a->status == 200 ? NULL : xasprintf("HTTP %ld", a->status);
+	return r < 0 ? r : *trouble != NULL;
 }
 
 static int finish(unsigned port, char **trouble)
@@ -185,7 +179,7 @@ static int finish(unsigned port, char **trouble)
 		return r;
 	r = ask_one(&q, &a);
 	if (r == 0)
-		*trouble = trouble_of(&a);
+		*trouble = answer_trouble(&a, 200);
 	peer_answers_free(&a, 1);
 	return r;
 }
@@ -211,7 +205,7 @@ int kms_bootstrap(unsigned port, const char *name, char **trouble)
 	q.digest = kms_digest_bootstrap;
 	r = ask_one(&q, &a);
 	if (r == 0)
-		*trouble = trouble_of(&a);
+		*trouble = answer_trouble(&a, 200);
 	peer_answers_free(&a, 1);
 	if (r == 0 && !*trouble)
 		r = finish(port, trouble);
@@ -242,6 +236,22 @@ char *kms_disobeys(const struct kms_view *v, const struct settings *s)
 					 cases[i].says, keys[cases[i].id].name, wanted);
 	}
 	return NULL;
+}
+
+int kms_verdict(const struct root *root, const struct settings *s, const struct kms_view *view,
+		char **wrong)
+{
+	_cleanup_free_ char *ca = NULL;
+	int r = kms_ca_load(root, &ca);
+
+	*wrong = r < 0 ? NULL : kms_disobeys(view, s);
+	if (r < 0)
+		return r;
+	if (!*wrong && ca && strcmp(ca, view->ca_pem) != 0)
+		*wrong = xstrdup("it shows another CA than the one on record in " KMS_CA);
+	if (*wrong)
+		return KMS_WRONG;
+	return ca ? 0 : KMS_UNVERIFIED;
 }
 
 void kms_view_free(struct kms_view *view)
