@@ -33,10 +33,12 @@ static FILE *open_file(const struct root *root, const char *path)
 /* What a search that found nothing in f means: not there, or not readable to its end. */
 static int close_file(FILE *f, int r)
 {
-	/* fgetgrent(3) and fgetpwent(3) end without ferror() when memory ends. */
 	int error = errno;
 
-	if (f && r < 0 && (ferror(f) || error == ENOMEM || error == EIO))
+	/* fgetgrent(3) and fgetpwent(3) then end as at the end of the file. */
+	if (r < 0 && error == ENOMEM)
+		out_of_memory();
+	if (f && r < 0 && (ferror(f) || error == EIO))
 		r = -(error ? error : EIO);
 	else if (!f && error)
 		r = -error;

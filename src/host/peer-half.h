@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Inside the network half: what its files share. Nothing here runs as root. */
+/* Inside a network half: what its files share. Nothing here runs as root. */
 #pragma once
 
 #include <poll.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/strbuf.h"
 #include "host/peer.h"
@@ -19,28 +20,26 @@ struct peer_emit {
 	int truncated;
 };
 
-/* Sockets that root has connected get numbers from here on in the half; connect(2) of those
- * does nothing and succeeds. */
-enum { PEER_HANDED_FROM = 256 };
-
-/* Gives everything up: descriptors but `sock` and those of the requests (which get other
- * numbers), ids, capabilities, system calls. 0 or -errno, and then nothing foreign may be
- * read. */
-int peer_lock_down(struct peer_request *requests, size_t n, int sock) _must_check_;
-
-/* Asks all; calls peer_finish() once for each. */
-void peer_run(const struct peer_request *requests, size_t n, int sock);
-
-struct peer_outcome {
-	enum peer_error error;
-	const char *text;
-	struct peer_reply reply;
-	unsigned ms;
+/* What one half is forked for. */
+struct peer_share {
+	const struct peer_request *all; /* of peer_ask() */
+	size_t n_all;
+	size_t from, n; /* its own; either all of them have a descriptor or none has */
+	int sock;	/* to the other half */
+	pid_t parent;	/* which that is */
 };
 
-/* Digests the reply and sends the records of one request. */
-void peer_finish(const struct peer_request *request, unsigned index,
-		 const struct peer_outcome *outcome, int sock);
+/* The life of a half, after fork(2). */
+_noreturn_ void peer_be_half(const struct peer_share *share);
+
+/* Gives everything up: descriptors but `sock` and those of the requests (all get other
+ * numbers), ids, capabilities, system calls; fails when `parent` is no more. 0 or -errno, and
+ * then nothing foreign may be read. */
+int peer_lock_down(struct peer_request *requests, size_t n, int *sock, pid_t parent)
+	_must_check_;
+
+/* Asks all and sends the records of each. */
+void peer_run(const struct peer_request *requests, size_t n, int sock);
 /* All of `out` to the other half; ends the process when nobody reads any more. */
 void peer_send(int sock, const struct strbuf *out);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The network half at work: all requests at once with curl multi. */
+/* A network half at work: all its requests at once with curl multi. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -22,8 +22,8 @@ struct job {
 	CURL *easy;
 	struct curl_slist *headers, *connect_to;
 	char *url;
-	struct strbuf body;
-	size_t header_bytes;
+	struct strbuf body; /* kept for the digest only */
+	size_t body_bytes, header_bytes;
 	int too_large;
 	int fd_taken;
 	char error[CURL_ERROR_SIZE];
@@ -31,6 +31,13 @@ struct job {
 	struct frames frames;
 	int in_frames; /* connected, exchanging frames */
 	int done;
+};
+
+struct outcome {
+	enum peer_error error;
+	const char *text;
+	struct peer_reply reply;
+	unsigned ms;
 };
 
 struct work {
@@ -77,11 +84,13 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
 	struct job *job = arg;
 
-	if (size * n > job->request.max_body - job->body.len) {
+	if (size * n > job->request.max_body - job->body_bytes) {
 		job->too_large = 1;
 		return 0;
 	}
-	sb_addn(&job->body, data, size * n);
+	job->body_bytes += size * n;
+	if (job->request.digest)
+		sb_addn(&job->body, data, size * n);
 	return size * n;
 }
 
@@ -151,8 +160,9 @@ static enum peer_error error_of(CURLcode code, const struct job *job)
 	/* clang-format on */
 }
 
-void peer_finish(const struct peer_request *request, unsigned index,
-		 const struct peer_outcome *outcome, int sock)
+/* Digests the reply and sends the records of one request. */
+static void finish(const struct peer_request *request, unsigned index,
+		   const struct outcome *outcome, int sock)
 {
 	struct peer_emit emit = { .index = index };
 	struct peer_record done = {
@@ -174,17 +184,17 @@ void peer_finish(const struct peer_request *request, unsigned index,
 	sb_free(&emit.out);
 }
 
-static void job_end(struct work *w, struct job *job, struct peer_outcome *outcome)
+static void job_end(struct work *w, struct job *job, struct outcome *outcome)
 {
 	outcome->ms = (unsigned)(clock_ms() - job->start);
-	peer_finish(&job->request, job->index, outcome, w->sock);
+	finish(&job->request, job->index, outcome, w->sock);
 	job->done = 1;
 	w->n_done++;
 }
 
 static void job_end_http(struct work *w, struct job *job, CURLcode code)
 {
-	struct peer_outcome o = {
+	struct outcome o = {
 		.error = error_of(code, job),
 		.text = job->too_large ? "larger than it may be" :
 			*job->error    ? job->error :
@@ -194,12 +204,13 @@ static void job_end_http(struct work *w, struct job *job, CURLcode code)
 
 	curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &o.reply.status);
 	job_end(w, job, &o);
+	sb_free(&job->body);
 }
 
 static void job_end_frames(struct work *w, struct job *job)
 {
 	struct frames *f = &job->frames;
-	struct peer_outcome o = { .error = f->error, .text = f->text };
+	struct outcome o = { .error = f->error, .text = f->text };
 	struct peer_emit emit = { .index = job->index };
 
 	o.reply = frames_reply(f);
@@ -299,10 +310,19 @@ static int has_line_break(const char *s)
 	return s && strpbrk(s, "\r\n");
 }
 
+/* Never under way: an answer all the same, or everybody would wait for it. */
+static void job_refuse(struct work *w, struct job *job, const char *text)
+{
+	struct outcome refused = { .error = PEER_INTERNAL, .text = text };
+
+	job_end(w, job, &refused);
+}
+
 static void job_start(struct work *w, struct job *job)
 {
-	struct peer_outcome none = { .error = PEER_OK };
+	struct outcome none = { .error = PEER_OK };
 	const struct peer_request *q = &job->request;
+	CURLMcode failed;
 
 	job->start = clock_ms();
 	if (q->kind == PEER_CONNECT && q->fd >= 0) {
@@ -318,8 +338,7 @@ static void job_start(struct work *w, struct job *job)
 			    curl_easy_init() :
 			    NULL;
 	if (!job->easy) {
-		none = (struct peer_outcome){ .error = PEER_INTERNAL, .text = "bad request" };
-		job_end(w, job, &none);
+		job_refuse(w, job, "bad request");
 		return;
 	}
 	if (q->kind != PEER_HTTP)
@@ -329,7 +348,9 @@ static void job_start(struct work *w, struct job *job)
 		set_http(job);
 	else
 		curl_easy_setopt(job->easy, CURLOPT_CONNECT_ONLY, 1L);
-	curl_multi_add_handle(w->multi, job->easy);
+	failed = curl_multi_add_handle(w->multi, job->easy);
+	if (failed != CURLM_OK)
+		job_refuse(w, job, curl_multi_strerror(failed));
 }
 
 /* A transfer has ended; for frames this was only the connection. */

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-/* System calls of the network half; read by peer-half.c alone. */
+/* System calls of a network half; read by peer-half.c alone. */
 #pragma once
 
+#include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
 
 /* clang-format off */
+/* Nothing in here makes a second descriptor of a socket, or a socket. */
 static const int peer_allowed[] = {
 	/* sockets and waiting */
-	SCMP_SYS(bind), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
-	SCMP_SYS(setsockopt), SCMP_SYS(getsockopt), SCMP_SYS(sendto), SCMP_SYS(sendmsg),
-	SCMP_SYS(sendmmsg), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(recvmmsg),
-	SCMP_SYS(shutdown), SCMP_SYS(socketpair), SCMP_SYS(poll), SCMP_SYS(ppoll),
-	SCMP_SYS(select), SCMP_SYS(pselect6), SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl),
-	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(eventfd2), SCMP_SYS(pipe),
-	SCMP_SYS(pipe2), SCMP_SYS(fcntl),
+	SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(setsockopt),
+	SCMP_SYS(getsockopt), SCMP_SYS(recvfrom), SCMP_SYS(shutdown), SCMP_SYS(poll),
+	SCMP_SYS(ppoll), SCMP_SYS(select), SCMP_SYS(pselect6), SCMP_SYS(epoll_create1),
+	SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait),
+	SCMP_SYS(eventfd2), SCMP_SYS(pipe), SCMP_SYS(pipe2),
 	/* descriptors and files, for reading */
 	SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(pread64), SCMP_SYS(write), SCMP_SYS(writev),
-	SCMP_SYS(close), SCMP_SYS(close_range), SCMP_SYS(dup), SCMP_SYS(lseek), SCMP_SYS(fstat),
+	SCMP_SYS(close), SCMP_SYS(close_range), SCMP_SYS(lseek), SCMP_SYS(fstat),
 	SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(newfstatat), SCMP_SYS(statx),
 	SCMP_SYS(statfs), SCMP_SYS(fstatfs), SCMP_SYS(access), SCMP_SYS(faccessat),
 	SCMP_SYS(faccessat2), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getdents64),
@@ -39,6 +39,13 @@ static const int peer_allowed[] = {
 	SCMP_SYS(gettimeofday), SCMP_SYS(time),
 };
 
+/* The half that connects itself; no socket of root's is in it. The resolver (its thread talks
+ * to curl through a socketpair) needs most of these. */
+static const int peer_allowed_connecting[] = {
+	SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(socketpair), SCMP_SYS(sendto),
+	SCMP_SYS(sendmmsg), SCMP_SYS(recvmsg), SCMP_SYS(recvmmsg),
+};
+
 /* Nothing here ever needs these: whoever calls one has taken the half over. */
 static const int peer_deadly[] = {
 	SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv),
@@ -53,4 +60,5 @@ static const int peer_deadly[] = {
 };
 
 static const unsigned peer_ioctls[] = { FIONREAD, FIONBIO };
+static const int peer_fcntls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL };
 /* clang-format on */

@@ -154,7 +154,7 @@ ssize_t record_decode(const char *data, size_t len, struct peer_record *ret)
 		return 0;
 	*ret = (struct peer_record){ .type = (enum record_type)h.type, .index = h.index };
 	if (h.type == RECORD_READY)
-		r = decode_ready(data + sizeof(h), h.len, ret);
+		r = h.index ? -EBADMSG : decode_ready(data + sizeof(h), h.len, ret);
 	else if (h.type == RECORD_FACT)
 		r = decode_fact(data + sizeof(h), h.len, ret);
 	else if (h.type == RECORD_DONE)

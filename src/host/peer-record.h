@@ -15,7 +15,7 @@ enum {
 	PEER_KEY_MAX = 63,
 	PEER_VALUE_MAX = 16383,
 	PEER_TEXT_MAX = 511,
-	PEER_STREAM_MAX = 16 << 20, /* all records of one peer_ask() */
+	PEER_STREAM_MAX = 16 << 20, /* all records of one half */
 };
 
 enum record_type {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Root's side of the network half: forks it, reads its records, ends it. */
+/* Root's side of the network halves: forks them, reads their records, ends them. */
 #include "host/peer.h"
 
 #include <errno.h>
@@ -15,11 +15,14 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "host/peer-half.h"
+#include "host/peer-plan.h"
 #include "host/peer-record.h"
 
 enum {
 	REQUESTS_MAX = 1024,
-	GRACE_MS = 1000, /* past the slowest timeout: the half's own clock should have ended it */
+	GRACE_MS = 1000, /* past the slowest timeout: a half's own clock should have ended it */
+	/* Of one request: its facts, the last of which may go over the limit, and the rest. */
+	REQUEST_MAX = 2 * PEER_FACTS_MAX,
 };
 
 struct intake {
@@ -30,6 +33,12 @@ struct intake {
 	size_t total;
 	int ready; /* 1: privileges are gone */
 	int error; /* -errno of what ended the conversation early, 0: nothing did */
+};
+
+struct half {
+	pid_t pid; /* 0: none */
+	int sock;
+	struct intake in;
 };
 
 static void take_fact(struct intake *in, const struct peer_record *rec)
@@ -110,26 +119,72 @@ static int receive(struct intake *in, int sock)
 	if (n == 0)
 		return 0;
 	in->total += (size_t)n;
-	if (in->total > PEER_STREAM_MAX)
+	if (in->total > PEER_STREAM_MAX || in->total > in->n * REQUEST_MAX)
 		return -EMSGSIZE;
 	sb_addn(&in->in, chunk, (size_t)n);
-	return digest_input(in) < 0 ? -EBADMSG : 1;
+	n = digest_input(in);
+	return n < 0 ? (int)n : 1;
 }
 
-static void collect(struct intake *in, int sock, uint64_t deadline)
+/* Reads nothing more, and nothing more of it may happen: it may have been talked into
+ * staying. */
+static void end_half(struct half *h, int error)
 {
-	while (in->n_done < in->n) {
-		struct pollfd p = { .fd = sock, .events = POLLIN };
-		int r = poll(&p, 1, clock_left(deadline));
+	h->in.error = error;
+	close(h->sock);
+	h->sock = -1;
+	kill(h->pid, SIGKILL);
+}
 
-		if (r < 0 && errno == EINTR)
+static void reap(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* Those that may still say something, in the order of the halves. */
+static nfds_t poll_of(const struct half *halves, size_t n, struct pollfd *polls)
+{
+	nfds_t living = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		/* A negative one is not asked for. */
+		polls[i] = (struct pollfd){ .fd = halves[i].sock, .events = POLLIN };
+		living += halves[i].sock >= 0;
+	}
+	return living;
+}
+
+static void collect(struct half *halves, size_t n, uint64_t deadline)
+{
+	_cleanup_free_ struct pollfd *polls = xcalloc(n, sizeof(*polls));
+
+	while (poll_of(halves, n, polls)) {
+		int ready = poll(polls, n, clock_left(deadline));
+
+		if (ready < 0 && errno == EINTR)
 			continue;
-		r = r < 0 ? -errno : r == 0 ? -ETIMEDOUT : receive(in, sock);
-		if (r <= 0) {
-			in->error = r;
-			return;
+		ready = ready < 0 ? -errno : ready == 0 ? -ETIMEDOUT : ready;
+		for (size_t i = 0; i < n; i++) {
+			struct half *h = &halves[i];
+			int r = ready < 0 ? ready : polls[i].revents ? receive(&h->in, h->sock) : 1;
+
+			if (h->sock >= 0 && (r <= 0 || h->in.n_done == h->in.n))
+				end_half(h, r <= 0 ? r : 0);
 		}
 	}
+}
+
+static char *why_unfinished(const struct intake *in)
+{
+	if (in->error == -ETIMEDOUT)
+		return xstrdup("no answer in time");
+	if (!in->ready && in->error)
+		return xasprintf("no network half: %s", strerror(-in->error));
+	return xstrdup(in->error ? "the network half broke its protocol" :
+				   "the network half ended early");
 }
 
 static void complain_unfinished(struct intake *in)
@@ -140,41 +195,29 @@ static void complain_unfinished(struct intake *in)
 		if (in->done[i])
 			continue;
 		a->error = in->error == -ETIMEDOUT ? PEER_TIMEOUT : PEER_INTERNAL;
-		a->text = xstrdup(in->error == -ETIMEDOUT ? "no answer in time" :
-				  in->error ? "the network half broke its protocol" :
-					      "the network half ended early");
+		a->text = why_unfinished(in);
 	}
 }
 
-_noreturn_ static void be_the_half(const struct peer_request *requests, size_t n, int sock)
+static int start_half(struct peer_share *share, struct half *h)
 {
-	struct peer_request *mine = xcalloc(n, sizeof(*mine));
-	struct strbuf out = { 0 };
-	sigset_t none;
-	int r;
+	int pair[2], r;
 
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	memcpy(mine, requests, n * sizeof(*mine));
-	r = peer_lock_down(mine, n, sock);
-	record_add_ready(&out, -r);
-	peer_send(sock, &out);
-	if (r == 0)
-		peer_run(mine, n, sock);
-	_exit(0);
-}
-
-static void end_half(pid_t pid)
-{
-	int status;
-
-	/* Also when all is answered: it may have been talked into staying. */
-	kill(pid, SIGKILL);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	share->sock = pair[1];
+	h->pid = fork();
+	if (h->pid == 0)
+		peer_be_half(share);
+	r = h->pid < 0 ? -errno : 0;
+	close(pair[1]);
+	if (r < 0) {
+		close(pair[0]);
+		h->pid = 0;
+		return r;
+	}
+	h->sock = pair[0];
+	return 0;
 }
 
 static uint64_t last_deadline(const struct peer_request *requests, size_t n)
@@ -191,40 +234,64 @@ static uint64_t last_deadline(const struct peer_request *requests, size_t n)
 	return clock_ms() + longest + GRACE_MS;
 }
 
+static void start_all(const struct peer_plan *plan, struct peer_answer *answers, char *done,
+		      struct half *halves)
+{
+	struct peer_share share = { .all = plan->requests, .n_all = plan->n, .parent = getpid() };
+
+	for (size_t i = 0; i < plan->n_halves; i++) {
+		struct half *h = &halves[i];
+
+		share.from = plan->from[i];
+		share.n = plan->from[i + 1] - share.from;
+		*h = (struct half){ .sock = -1, .in = { .answers = answers + share.from,
+							.done = done + share.from, .n = share.n } };
+		h->in.error = start_half(&share, h);
+	}
+}
+
+/* 0 when one of them could be asked at all, or why none. */
+static int finish_all(struct half *halves, size_t n)
+{
+	int ready = 0, cause = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct half *h = &halves[i];
+
+		if (h->pid)
+			reap(h->pid);
+		if (!h->in.ready && !h->in.error)
+			h->in.error = -EPROTO;
+		if (!cause)
+			cause = h->in.error;
+		ready |= h->in.ready;
+		complain_unfinished(&h->in);
+		sb_free(&h->in.in);
+	}
+	return ready ? 0 : cause;
+}
+
 int peer_ask(const struct peer_request *requests, size_t n, struct peer_answer *answers)
 {
-	_cleanup_close_ int sock = -1;
-	_cleanup_strbuf_ struct strbuf buffer = { 0 };
+	_cleanup_(peer_plan_free) struct peer_plan plan = { 0 };
+	_cleanup_free_ struct peer_answer *planned = xcalloc(n, sizeof(*planned));
 	_cleanup_free_ char *done = xcalloc(n, 1);
-	struct intake in = { .answers = answers, .done = done, .n = n };
-	int pair[2];
-	pid_t pid;
+	_cleanup_free_ struct half *halves = NULL;
+	int r;
 
 	memset(answers, 0, n * sizeof(*answers));
 	if (n > REQUESTS_MAX)
 		return -E2BIG;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return -errno;
-	pid = fork();
-	if (pid < 0) {
-		int r = -errno;
-
-		close(pair[0]);
-		close(pair[1]);
-		return r;
-	}
-	if (pid == 0)
-		be_the_half(requests, n, pair[1]);
-	close(pair[1]);
-	sock = pair[0];
-	collect(&in, sock, last_deadline(requests, n));
-	end_half(pid);
-	buffer = in.in;
-	complain_unfinished(&in);
-	if (in.ready || n == 0)
-		return 0;
-	peer_answers_free(answers, n);
-	return in.error ? in.error : -EPROTO;
+	peer_plan(requests, n, &plan);
+	halves = xcalloc(plan.n_halves, sizeof(*halves));
+	start_all(&plan, planned, done, halves);
+	collect(halves, plan.n_halves, last_deadline(requests, n));
+	r = finish_all(halves, plan.n_halves);
+	if (r < 0)
+		peer_answers_free(planned, n);
+	for (size_t i = 0; i < n; i++)
+		answers[plan.order[i]] = planned[i];
+	return r;
 }
 
 const char *peer_get(const struct peer_answer *answer, const char *key)

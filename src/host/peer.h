@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The network half. peer_ask() forks once; the child drops every privilege (ids, caps,
- * no_new_privs, seccomp) and does all DNS, TLS, HTTP and JSON for all requests at once with
- * curl multi. What it learned comes back over a socketpair as bounded typed records, whose
- * decoder is the only parser of foreign bytes that root runs.
+ * The network halves. peer_ask() forks one for each peer whose connected socket it is handed
+ * (who takes over what talks to a guest must not find docker's socket there), and one for all
+ * other requests. A half drops every privilege (ids, caps, no_new_privs, seccomp) and does
+ * DNS, TLS, HTTP and JSON for its requests at once with curl multi. What it learned comes back
+ * over a socketpair as bounded typed records, whose decoder is the only parser of foreign
+ * bytes that root runs.
  */
 #pragma once
 
@@ -13,7 +15,7 @@
 
 struct peer_emit;
 
-/* What the network half got for one request; lives in the child only. */
+/* What a network half got for one request; lives in the child only. */
 struct peer_reply {
 	long status; /* HTTP status; 0 for other protocols */
 	const char *body;
@@ -72,7 +74,7 @@ void peer_factf(struct peer_emit *emit, const char *key, const char *fmt, ...)
 	_printf_(3, 4);
 
 /* Asks all at once; takes as long as the slowest and never longer than its timeout plus a
- * moment. answers[i] belongs to requests[i]. 0 or -errno when the half could not be started. */
+ * moment. answers[i] belongs to requests[i]. 0 or -errno when no half could be started. */
 int peer_ask(const struct peer_request *requests, size_t n, struct peer_answer *answers)
 	_must_check_;
 /* First value of a key, or NULL. */

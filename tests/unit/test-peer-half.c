@@ -51,6 +51,143 @@ static void the_half_has_no_privileges(void **state _unused_)
 	peer_answers_free(&a, 1);
 }
 
+static int connect_to(const char *at)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+				   .sin_addr = { htonl(INADDR_LOOPBACK) },
+				   .sin_port = htons((uint16_t)atoi(strchr(at, ':') + 1)) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	return fd;
+}
+
+/* A socket of root's, and where it would rather be. */
+static int handed_fd;
+static struct sockaddr_in elsewhere;
+
+/* A second descriptor of it, by every way there is; -1 or that descriptor. */
+static int another_of(int fd)
+{
+	static const int cmds[] = { F_DUPFD, F_DUPFD_CLOEXEC };
+	char room[CMSG_SPACE(sizeof(fd))] = { 0 }, byte = 0;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = room,
+			      .msg_controllen = sizeof(room) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	struct mmsghdr many = { .msg_hdr = msg };
+	int pair[2] = { -1, -1 }, got = dup(fd);
+
+	for (size_t i = 0; got < 0 && i < ARRAY_SIZE(cmds); i++)
+		got = fcntl(fd, cmds[i], 0);
+	if (got < 0)
+		got = dup2(fd, 200) < 0 ? dup3(fd, 200, O_CLOEXEC) : 200;
+	if (got >= 0)
+		return got;
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	/* To itself, or back through the socket itself: whatever gets out. */
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 ||
+	    sendmsg(fd, &msg, MSG_DONTWAIT) >= 0 || sendmmsg(fd, &many, 1, MSG_DONTWAIT) >= 0 ||
+	    recvmsg(fd, &msg, MSG_DONTWAIT) >= 0 || errno != ENOSYS)
+		return fd;
+	return -1;
+}
+
+static void take_elsewhere(const struct peer_reply *reply _unused_, struct peer_emit *emit)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	struct sockaddr_in at = { 0 };
+	socklen_t len;
+	int moved = 0, found = 0;
+	ssize_t sent;
+
+	for (int fd = 3; fd < 512; fd++) {
+		len = sizeof(at);
+		if (getpeername(fd, (struct sockaddr *)&at, &len) < 0 || at.sin_family != AF_INET)
+			continue;
+		found++;
+		peer_factf(emit, "another", "%d", another_of(fd));
+		connect(fd, &none, sizeof(none));
+		connect(fd, (struct sockaddr *)&elsewhere, sizeof(elsewhere));
+		len = sizeof(at);
+		moved += getpeername(fd, (struct sockaddr *)&at, &len) < 0 ||
+			 at.sin_port == elsewhere.sin_port;
+		sent = sendto(fd, "x", 1, MSG_FASTOPEN | MSG_DONTWAIT,
+			      (struct sockaddr *)&elsewhere, sizeof(elsewhere));
+		/* Not EISCONN: a socket that is still connecting would not say that. */
+		peer_fact(emit, "fastopen", sent < 0 && errno == ENOSYS ? "refused" : "tried");
+		peer_factf(emit, "flags", "%d", fcntl(fd, F_GETFL) >= 0);
+	}
+	peer_factf(emit, "found", "%d", found);
+	peer_factf(emit, "moved", "%d", moved);
+	peer_factf(emit, "new", "%d", socket(AF_INET, SOCK_STREAM, 0));
+}
+
+static struct peer_request handed_over(const struct server *s)
+{
+	struct peer_request q = http(s);
+
+	/* curl has closed its socket when the digest comes; this one is still there, as it is
+	 * for who takes the half over inside curl. */
+	q.kind = PEER_CONNECT;
+	q.fd = handed_fd = connect_to(s->at);
+	q.digest = take_elsewhere;
+	return q;
+}
+
+static void a_socket_of_root_s_stays_where_it_is(void **state _unused_)
+{
+	struct server other = start(answer_fine);
+	struct peer_answer a;
+
+	elsewhere = (struct sockaddr_in){ .sin_family = AF_INET,
+					  .sin_addr = { htonl(INADDR_LOOPBACK) },
+					  .sin_port = htons((uint16_t)atoi(strchr(other.at, ':') + 1)) };
+	a = ask(answer_fine, handed_over);
+	assert_int_equal(a.error, PEER_OK);
+	assert_string_equal(peer_get(&a, "found"), "1");
+	assert_string_equal(peer_get(&a, "another"), "-1");
+	assert_string_equal(peer_get(&a, "moved"), "0");
+	assert_string_equal(peer_get(&a, "fastopen"), "refused");
+	assert_string_equal(peer_get(&a, "new"), "-1");
+	/* What libraries need of fcntl(2) is there. */
+	assert_string_equal(peer_get(&a, "flags"), "1");
+	peer_answers_free(&a, 1);
+	close(handed_fd);
+	stop(&other);
+}
+
+static void duplicate(const struct peer_reply *reply _unused_, struct peer_emit *emit)
+{
+	for (int fd = 3; fd < 8; fd++) {
+		peer_factf(emit, "copy", "%d", dup(fd));
+		peer_factf(emit, "copy", "%d", fcntl(fd, F_DUPFD, 0));
+		peer_factf(emit, "copy", "%d", fcntl(fd, F_SETOWN, getpid()));
+	}
+}
+
+static struct peer_request copying(const struct server *s)
+{
+	struct peer_request q = http(s);
+
+	q.digest = duplicate;
+	return q;
+}
+
+/* Nor where no socket was handed over. */
+static void descriptors_cannot_be_duplicated(void **state _unused_)
+{
+	struct peer_answer a = ask(answer_fine, copying);
+
+	assert_int_equal(a.n_facts, 15);
+	for (size_t i = 0; i < a.n_facts; i++)
+		assert_string_equal(a.facts[i].value, "-1");
+	peer_answers_free(&a, 1);
+}
+
 static void run_a_program(const struct peer_reply *reply _unused_, struct peer_emit *emit)
 {
 	execl("/bin/true", "true", (char *)NULL);
@@ -295,17 +432,6 @@ static void tls_stop(struct tls *t)
 	rmdir(t->dir);
 }
 
-static int connect_to(const char *at)
-{
-	struct sockaddr_in sin = { .sin_family = AF_INET,
-				   .sin_addr = { htonl(INADDR_LOOPBACK) },
-				   .sin_port = htons((uint16_t)atoi(strchr(at, ':') + 1)) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-	return fd;
-}
-
 static void certificates_are_checked_when_there_is_a_ca(void **state _unused_)
 {
 	static char pem[8192];
@@ -353,6 +479,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_half_has_no_privileges),
+		cmocka_unit_test(a_socket_of_root_s_stays_where_it_is),
+		cmocka_unit_test(descriptors_cannot_be_duplicated),
 		cmocka_unit_test(a_half_that_was_taken_over_is_ended),
 		cmocka_unit_test(answers_that_arrived_are_kept),
 		cmocka_unit_test(nothing_unprintable_comes_through),

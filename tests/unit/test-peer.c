@@ -2,7 +2,21 @@
 /* The network half: what it asks, and what other peers than the expected get out of it. */
 #include "test-server.h"
 
+#include <curl/curl.h>
+#include <dlfcn.h>
+
 #include "base/clock.h"
+
+static int curl_has_no_memory;
+
+/* Stands in front of the library's. */
+CURLMcode curl_multi_add_handle(CURLM *multi, CURL *easy)
+{
+	CURLMcode (*real)(CURLM *, CURL *);
+
+	*(void **)&real = dlsym(RTLD_NEXT, "curl_multi_add_handle");
+	return curl_has_no_memory ? CURLM_OUT_OF_MEMORY : real(multi, easy);
+}
 
 /* --- HTTP --- */
 
@@ -74,6 +88,18 @@ static void line_breaks_cannot_enter_headers(void **state _unused_)
 	struct peer_answer a = ask(answer_echo, split_header);
 
 	assert_int_equal(a.error, PEER_INTERNAL);
+	peer_answers_free(&a, 1);
+}
+
+static void what_curl_does_not_take_is_answered(void **state _unused_)
+{
+	struct peer_answer a;
+
+	curl_has_no_memory = 1;
+	a = ask(answer_fine, http);
+	curl_has_no_memory = 0;
+	assert_int_equal(a.error, PEER_INTERNAL);
+	assert_string_equal(a.text, curl_multi_strerror(CURLM_OUT_OF_MEMORY));
 	peer_answers_free(&a, 1);
 }
 
@@ -278,6 +304,7 @@ int main(void)
 		cmocka_unit_test(http_answer_becomes_facts),
 		cmocka_unit_test(post_carries_body_type_and_token),
 		cmocka_unit_test(line_breaks_cannot_enter_headers),
+		cmocka_unit_test(what_curl_does_not_take_is_answered),
 		cmocka_unit_test(redirects_are_not_followed),
 		cmocka_unit_test(other_protocols_are_refused),
 		cmocka_unit_test(bad_peers_are_told_apart),
