@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Bodies that daemons answer with, in the network half: first byte which digest, second the
+ * HTTP status. Whatever they hold, root's decoder takes every record of what comes out.
+ */
+#include "fuzz.h"
+
+#include "host/kms-view.h"
+#include "host/peer-half.h"
+#include "host/peer-record.h"
+#include "host/probes-digest.h"
+#include "host/vmm.h"
+
+typedef void (*digest_fn)(const struct peer_reply *reply, struct peer_emit *emit);
+
+static const digest_fn digests[] = {
+	vmm_digest_status,    vmm_digest_images, vmm_digest_created, vmm_digest_info,
+	vmm_digest_nothing,   digest_containers, digest_processes,   kms_digest_meta,
+	kms_digest_page,      kms_digest_bootstrap,
+};
+static const long statuses[] = { 200, 404, 500, 101 };
+
+enum { INDEX = 7 };
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	return 0;
+}
+
+static void take(struct peer_answer *a, const struct peer_record *rec)
+{
+	require(rec->type == RECORD_FACT && rec->index == INDEX);
+	a->facts = xrealloc(a->facts, (a->n_facts + 1) * sizeof(*a->facts));
+	a->facts[a->n_facts++] = (struct peer_fact){ xstrndup(rec->key, rec->key_len),
+						     xstrndup(rec->value, rec->value_len) };
+}
+
+/* As root would read them. */
+static void read_back(const struct peer_emit *emit, struct peer_answer *a)
+{
+	for (size_t at = 0; at < emit->out.len;) {
+		struct peer_record rec;
+		ssize_t n = record_decode(emit->out.data + at, emit->out.len - at, &rec);
+
+		require(n > 0);
+		take(a, &rec);
+		at += (size_t)n;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	_cleanup_free_ char *body = NULL;
+	struct peer_emit emit = { .index = INDEX };
+	struct peer_answer a = { 0 };
+	struct peer_reply reply;
+	struct vmm_vm *vms;
+	digest_fn digest;
+	size_t n;
+
+	if (size < 2)
+		return 0;
+	body = fuzz_text(data + 2, size - 2);
+	reply = (struct peer_reply){ statuses[data[1] % ARRAY_SIZE(statuses)], body, size - 2 };
+	digest = digests[data[0] % ARRAY_SIZE(digests)];
+	digest(&reply, &emit);
+	require(emit.out.len < PEER_FACTS_MAX + 2 * PEER_VALUE_MAX);
+	read_back(&emit, &a);
+	if (digest == vmm_digest_status || digest == vmm_digest_info) {
+		require(vmm_list(&a, &vms, &n) == 0);
+		vmm_list_free(vms, n);
+	}
+	peer_answers_free(&a, 1);
+	sb_free(&emit.out);
+	return 0;
+}
