@@ -2,6 +2,7 @@
 """The commands that both rigs try: what is there before, what is run. A later part adds its own to the table."""
 
 import os
+import signal
 import subprocess
 
 from common import pki, tree
@@ -30,8 +31,17 @@ class Case:
         return [host, "--root", root, *[word.replace("{root}", root) for word in self.argv]]
 
     def run(self, host, root, wrapper=(), env=None, timeout=10):
-        return subprocess.run([*wrapper, *self.command(host, root)], input=self.stdin, capture_output=True,
-                              env=clean_env(env), timeout=timeout, check=False)
+        argv = [*wrapper, *self.command(host, root)]
+        process = subprocess.Popen(argv, env=clean_env(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            out, err = process.communicate(self.stdin, timeout)
+        except BaseException:
+            # A tracer that is killed alone leaves its hanging child behind.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
 
 def clean_env(extra=None):

@@ -36,7 +36,7 @@ def chosen(faults, name, share):
     chance = random.Random(f"{tap.SEED} {name}")
     allocations = [fault for fault in faults if fault.kind == "alloc"]
     out = chance.sample(allocations, min(len(allocations), ALLOCATIONS) // share)
-    for kind in ("kill", "error", "short read", "short write"):
+    for kind in ("kill", "error", "short read", "short write", "close"):
         rows = [fault for fault in faults if fault.kind == kind]
         out += chance.sample(rows, -(-len(rows) // share))
     return out

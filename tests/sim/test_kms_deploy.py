@@ -388,8 +388,15 @@ class DeployTest(HostTest):
         self.start()
         process, notify = self.deploy_in_background("locked")
         self.await_said(notify, "creating the virtual machine")
-        wait_until(self.vms, "it is made")
-        self.assertEqual("", self.record()["vm_id"])
+        wait_until(lambda: holder, "the VMM is asked")
+        inode = f":{os.fstat(holder[0].fileno()).st_ino} "
+
+        def is_waited_for():
+            with open("/proc/locks", encoding="ascii") as locks:
+                return any("->" in line and inode in line for line in locks)
+
+        wait_until(is_waited_for, "it wants the lock")
+        self.assertEqual((1, ""), (len(self.vms()), self.record()["vm_id"]))
         holder[0].close()
         self.await_said(notify, "ready: ")
         self.assertEqual(0, process.wait(DEADLINE))

@@ -16,9 +16,9 @@ class BuildError(Exception):
     pass
 
 
-def sh(*argv, **options):
+def sh(*argv, stdin=subprocess.DEVNULL):
     done = subprocess.run([str(word) for word in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          stdin=subprocess.DEVNULL, check=False, **options)
+                          stdin=stdin, check=False)
     if done.returncode:
         raise BuildError(f"{shlex.join(map(str, argv))}: exit status {done.returncode}\n{done.stdout[-2000:]}")
     return done.stdout

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 
-MS_NOSUID, MS_REC, MS_PRIVATE = 2, 16384, 1 << 18
+MS_NOSUID, MS_BIND, MS_REC, MS_PRIVATE = 2, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 CLONE_NEWNS = 0x20000
 

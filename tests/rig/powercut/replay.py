@@ -6,6 +6,7 @@ import mmap
 import os
 import random
 
+from common import build
 from . import disk as disks
 
 BLOCK = 1024
@@ -44,9 +45,10 @@ class Device:
 
     def __init__(self, disk):
         self.disk = disk
-        with open(disk.backing, "rb") as handle:
-            self.base = mmap.mmap(-1, os.path.getsize(disk.backing))
-            handle.readinto(self.base)
+        copy = disk.backing + ".base"
+        build.sh("cp", "--sparse=always", disk.backing, copy)
+        with open(copy, "rb") as handle:
+            self.base = mmap.mmap(handle.fileno(), 0, prot=mmap.PROT_READ)
         self.file = os.open(disk.backing, os.O_WRONLY | os.O_CLOEXEC)
         self.there = {}  # block: what it holds now, None when that is unknown; absent: as in the base
 
@@ -117,8 +119,9 @@ def states(base, parts, wanted, seed):
             if share == 1.0 or chance.random() < share or number == writes:
                 yield growing, event.until, f"after write {number} of {writes}"
         if len(part) > 1:
-            # Twice as many as asked for: many are equal to others.
-            for _ in range(2 * subsets * len(part) // loose + 1):
+            # More than asked for: many are equal to others.
+            tries = 1.5 * subsets * len(part) / loose
+            for _ in range(int(tries) + (chance.random() < tries % 1)):
                 yield subset(durable, part, flushed, number - len(part), chance)
         durable = growing
 

@@ -4,7 +4,8 @@
  *   FAULT_ALLOC=N        the N-th allocation (and no other)
  *   FAULT_SHORT_READ=N   the N-th read(2): one byte only; 0 means every one
  *   FAULT_SHORT_WRITE=N  the N-th write(2), likewise
- * FAULT_REPORT=FILE takes one line "ALLOCATIONS READS WRITES STRUCK" at exit.
+ *   FAULT_CLOSE=N        the N-th close(2): it closes, and says EIO
+ * FAULT_REPORT=FILE takes one line "ALLOCATIONS READS WRITES CLOSES STRUCK" at exit.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,6 +24,7 @@ extern int __libc_start_main(int (*)(int, char **, char **), int, char **, void 
 			     void (*)(void), void (*)(void), void *);
 ssize_t __read(int, void *, size_t);
 ssize_t __write(int, const void *, size_t);
+int __close(int);
 
 struct counter {
 	const char *name;
@@ -32,6 +34,7 @@ struct counter {
 static struct counter allocs = { "FAULT_ALLOC", -1, 0 };
 static struct counter reads = { "FAULT_SHORT_READ", -1, 0 };
 static struct counter writes = { "FAULT_SHORT_WRITE", -1, 0 };
+static struct counter closes = { "FAULT_CLOSE", -1, 0 };
 static int counting, struck;
 static const char *report_path;
 static int (*real_main)(int, char **, char **);
@@ -104,6 +107,16 @@ ssize_t write(int fd, const void *buf, size_t n)
 	return __write(fd, buf, n > 1 && strikes(&writes) ? 1 : n);
 }
 
+int close(int fd)
+{
+	int r = __close(fd);
+
+	if (!strikes(&closes))
+		return r;
+	errno = EIO;
+	return -1;
+}
+
 static void report(void)
 {
 	char line[96];
@@ -112,13 +125,13 @@ static void report(void)
 	counting = 0;
 	if (!report_path)
 		return;
-	n = snprintf(line, sizeof(line), "%ld %ld %ld %d\n", allocs.n, reads.n, writes.n,
-		     struck);
+	n = snprintf(line, sizeof(line), "%ld %ld %ld %ld %d\n", allocs.n, reads.n,
+		     writes.n, closes.n, struck);
 	fd = open(report_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd >= 0 && __write(fd, line, (size_t)n) != n)
 		abort();
 	if (fd >= 0)
-		close(fd);
+		__close(fd);
 }
 
 /* out_of_memory() of the program under test ends it here, past every exit handler. */
@@ -159,6 +172,7 @@ int __libc_start_main(int (*main_fn)(int, char **, char **), int argc, char **ar
 	take_limit(&allocs);
 	take_limit(&reads);
 	take_limit(&writes);
+	take_limit(&closes);
 	report_path = getenv("FAULT_REPORT");
 	real_main = main_fn;
 	return next(counted_main, argc, argv, init, fini, rtld_fini, stack_end);

@@ -18,7 +18,7 @@ ERRORS = {
     **{name: ("EIO", "ENOSPC", "EINTR") for name in "write pwrite64 writev".split()},
     **{name: ("EIO", "ENOSPC") for name in "fsync fdatasync syncfs".split()},
     **{name: ("EMFILE",) for name in "socket dup pipe2 epoll_create1 eventfd2".split()},
-    "close": ("EIO", "EINTR"),
+    "flock": ("EINTR", "ENOLCK"),
     "getrandom": ("EINTR",),
     "mmap": ("ENOMEM",),
     "ftruncate": ("EIO", "ENOSPC"),
@@ -58,7 +58,7 @@ def parse(text):
 
 
 class Fault:
-    """kind: kill, error, alloc, short read, short write. at: a Call, or how many-th one (0: all)."""
+    """kind: kill, error, alloc, short read, short write, close (which fails after its work). at: a Call, or how many-th one (0: all)."""
 
     def __init__(self, kind, at, error=None):
         self.kind, self.at, self.error = kind, at, error
@@ -76,10 +76,11 @@ class Fault:
         return number
 
 
-def faults(calls, allocations=0, reads=-1, writes=-1):
+def faults(calls, allocations, reads=-1, writes=-1, closes=0):
     out = [Fault("kill", call) for call in calls]
     out += [Fault("error", call, error) for call in calls for error in call.errors()]
     out += [Fault("alloc", n) for n in range(1, allocations + 1)]
     out += [Fault("short read", n) for n in range(0, reads + 1)]
     out += [Fault("short write", n) for n in range(0, writes + 1)]
-    return out
+    # strace would leave the file open, which no kernel does.
+    return out + [Fault("close", n) for n in range(1, closes + 1)]
