@@ -227,6 +227,9 @@ def tell(release):
         text = purged.stdout + purged.stderr
         for kept in ("/var/lib/dstack/vm", "/var/lib/dstack/kms"):
             assert kept in text, text
+        # Docker itself is still there: containers, volumes and images are not
+        left = box.run("docker ps -aq; docker volume ls -q; docker images -q").stdout.split()
+        assert not left, left
         box.apt("autoremove", "--purge")
         # packages that stay because somebody recommends them own what they brought
         owned = set(box.run("cat /var/lib/dpkg/info/*.list").stdout.splitlines())
