@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * measure FD COMMAND...: runs the command and writes one line to FD: nanoseconds of wall clock,
- * microseconds of user and of system time, peak resident KiB of it and all it waited for, its
- * wait status. A program of its own, because the peak that wait4(2) tells begins with what the
+ * microseconds of user and of system time, peak resident KiB of the largest among it and those
+ * it waited for, its wait status. A program of its own, because the peak that wait4(2) tells begins with what the
  * parent had when it forked: under Python that would be Python's.
  */
 #include <stdio.h>
