@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -128,11 +127,8 @@ int file_replace(const struct root *root, const char *path, const struct file_sp
 	dir = root_open_parent(root, path, &base);
 	if (dir < 0)
 		return dir;
-	/* Writers of one directory take turns, or one could put the other's half in place. */
-	if (flock(dir, LOCK_EX) < 0)
-		return -errno;
 	tmp = temporary_name(base);
-	/* Left by a run that was killed. */
+	/* Left by a run that was killed; writers of one file are serialised by the caller. */
 	if (unlinkat(dir, tmp, 0) < 0 && errno != ENOENT)
 		return -errno;
 	if (is_current(dir, base, spec))

@@ -30,7 +30,8 @@ int fd_read_all(int fd, size_t max, char **ret, size_t *ret_len) _must_check_;
  * Puts a file in place: temporary beside it, contents, mode and owner, fsync, rename, fsync
  * of the directory. Whoever reads sees the old file or the new one, and when this returns
  * the new one survives a power cut. Equal contents, mode and owner: FILE_UNCHANGED, inode
- * and times stay. A link at `path` is replaced, never followed. 0, 1 or -errno; after an
+ * and times stay. Two writers of one file must not meet: the verbs hold the host's lock, which
+ * only root can open (one on the directory could be kept by its readers for ever). A link at `path` is replaced, never followed. 0, 1 or -errno; after an
  * error the file is the old one or the new one, but perhaps not durable.
  */
 int file_replace(const struct root *root, const char *path, const struct file_spec *spec)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -116,6 +117,8 @@ static int write_through(const char *path, const char *text)
 static int write_output(const char *path, const char *text)
 {
 	_cleanup_root_ struct root here = { .fd = -1 };
+	_cleanup_close_ int lock = -1;
+	const char *base;
 	_cleanup_free_ char *full = NULL, *cwd = NULL;
 	struct file_spec spec = { text, strlen(text), 0644, (uid_t)-1, (gid_t)-1 };
 	struct stat st;
@@ -134,8 +137,13 @@ static int write_output(const char *path, const char *text)
 	if (!full)
 		return -errno;
 	r = root_open(NULL, &here);
-	if (r == 0)
-		r = file_replace(&here, full, &spec);
+	if (r < 0)
+		return r;
+	/* Not the host's lock: anybody may write a file of his own, and two runs take turns. */
+	lock = root_open_parent(&here, full, &base);
+	if (lock < 0 || flock(lock, LOCK_EX) < 0)
+		return lock < 0 ? lock : -errno;
+	r = file_replace(&here, full, &spec);
 	return r < 0 ? r : 0;
 }
 
