@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #include "macro.h"
@@ -15,4 +16,5 @@ void *xrealloc(void *p, size_t size) _must_check_;
 char *xstrdup(const char *s) _must_check_;
 char *xstrndup(const char *s, size_t n) _must_check_;
 char *xasprintf(const char *fmt, ...) _printf_(1, 2) _must_check_;
+char *xvasprintf(const char *fmt, va_list ap) _printf_(1, 0) _must_check_;
 _noreturn_ void out_of_memory(void);

@@ -16,13 +16,10 @@ void diag_add(struct diag *d, const char *file, unsigned line, const char *key,
 	struct diag_item *item;
 	va_list ap;
 	char *text;
-	int r;
 
 	va_start(ap, fmt);
-	r = vasprintf(&text, fmt, ap);
+	text = xvasprintf(fmt, ap);
 	va_end(ap);
-	if (r < 0)
-		out_of_memory();
 	d->items = xrealloc(d->items, (d->n + 1) * sizeof(*d->items));
 	item = &d->items[d->n++];
 	*item = (struct diag_item){

@@ -34,8 +34,7 @@ static _printf_(3, 0) void emit(int priority, const char *what, const char *fmt,
 	_cleanup_free_ char *text = NULL, *line = NULL;
 	char prefix[8] = "";
 
-	if (vasprintf(&text, fmt, ap) < 0)
-		out_of_memory();
+	text = xvasprintf(fmt, ap);
 	if (stderr_is_journal())
 		snprintf(prefix, sizeof(prefix), "<%d>", priority);
 	line = xasprintf("%s%s%s\n", prefix, what, text);

@@ -19,8 +19,7 @@ int cmd_usage_error(const struct command *cmd, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		out_of_memory();
+	text = xvasprintf(fmt, ap);
 	va_end(ap);
 	log_error("%s: %s", cmd->name, text);
 	log_line("Usage: dstack-host %s %s", cmd->name, cmd->usage);
@@ -55,8 +54,7 @@ int cmd_failed(int r, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		out_of_memory();
+	text = xvasprintf(fmt, ap);
 	va_end(ap);
 	log_error("cannot %s: %s%s", text, strerror(-r),
 		  r == -EACCES || r == -EPERM ? " (try sudo)" : "");

@@ -31,8 +31,7 @@ void deploy_say(struct deploy *d, const char *fmt, ...)
 	char *text;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		out_of_memory();
+	text = xvasprintf(fmt, ap);
 	va_end(ap);
 	if (!d->said || strcmp(d->said, text) != 0)
 		progress_say("%s", text);

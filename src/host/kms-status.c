@@ -28,8 +28,7 @@ static void addf(struct kms_status *st, const char *key, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		out_of_memory();
+	text = xvasprintf(fmt, ap);
 	va_end(ap);
 	add(st, key, text);
 }

@@ -19,8 +19,7 @@ enum part_state finding_set(struct finding *f, enum part_state state, const char
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		out_of_memory();
+	text = xvasprintf(fmt, ap);
 	va_end(ap);
 	free(f->detail);
 	f->detail = text;
@@ -34,8 +33,7 @@ void finding_fix(struct finding *f, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		out_of_memory();
+	text = xvasprintf(fmt, ap);
 	va_end(ap);
 	free(f->fix);
 	f->fix = text;

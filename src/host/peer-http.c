@@ -74,8 +74,7 @@ void peer_factf(struct peer_emit *emit, const char *key, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&value, fmt, ap) < 0)
-		out_of_memory();
+	value = xvasprintf(fmt, ap);
 	va_end(ap);
 	peer_fact(emit, key, value);
 }

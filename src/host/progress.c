@@ -15,8 +15,7 @@ void progress_say(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		out_of_memory();
+	text = xvasprintf(fmt, ap);
 	va_end(ap);
 	log_debug("%s", text);
 	sd_notifyf(0, "STATUS=%s", text);
