@@ -24,31 +24,26 @@ struct totals {
 
 /* Rendered files hold tokens: a difference is named by file, its text is shown only where
  * everybody may read the file anyway. */
-static void show_difference(const struct render_ctx *ctx, const struct render_result *res,
-			    int there)
+static void show_difference(const struct render_ctx *ctx, const struct render_result *res)
 {
 	printf("%s%s: %s\n", ctx->root->path, res->target->path,
-	       !res->text ? "would be removed" : there ? "would change" : "would be made");
+	       !res->text			      ? "would be removed" :
+	       root_exists(ctx->root, res->target->path) ? "would change" :
+							   "would be made");
 	if (res->text && (res->target->file_mode & 004))
 		fputs(res->text, stdout);
 }
 
 static int differs(const struct render_ctx *ctx, const struct render_result *res, int show)
 {
-	_cleanup_secret_ char *old = NULL;
-	size_t len = 0;
-	int r = file_read(ctx->root, res->target->path, 1 << 20, &old, &len), same;
+	int r = render_is_current(ctx, res);
 
-	if (r < 0 && r != -ENOENT) {
+	if (r < 0)
 		log_error("cannot read %s%s: %s", ctx->root->path, res->target->path,
 			  strerror(-r));
-		return 1;
-	}
-	same = res->text ? r == 0 && len == res->len && memcmp(old, res->text, len) == 0 :
-			   r == -ENOENT;
-	if (!same && show)
-		show_difference(ctx, res, r == 0);
-	return !same;
+	else if (r == 0 && show)
+		show_difference(ctx, res);
+	return r != 1;
 }
 
 static void count(struct totals *n, const struct render_ctx *ctx,

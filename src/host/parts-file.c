@@ -77,28 +77,18 @@ enum part_state judge_groups(const struct part_view *v, struct finding *f)
 	return judge_rows(bad, f, "system groups");
 }
 
-/* Is the file what it would be made now? 1, 0 or -errno when it cannot be told. */
-static int is_current(const struct part_view *v, const struct render_result *res)
+/* Is the file what it would be made now? 1, 0, or -errno when it cannot be told or made. */
+static int is_current(const struct render_ctx *ctx, const struct render_result *res)
 {
-	char *old = NULL;
-	size_t len = 0;
-	int r, same;
+	int r;
 
 	if (res->outcome == RENDER_INVALID)
 		return 1;
 	if (res->outcome == RENDER_FAILED)
 		return res->error;
-	r = file_read(v->root, res->target->path, 1 << 20, &old, &len);
-	if (r == -EACCES || r == -EPERM)
-		return r;
-	if (!res->text)
-		same = r == -ENOENT;
-	else
-		same = r == 0 && len == res->len && memcmp(old, res->text, len) == 0;
-	if (old)
-		explicit_bzero(old, len);
-	free(old);
-	return same;
+	r = render_is_current(ctx, res);
+	/* What cannot be read for another reason than privilege is not the file we made. */
+	return r < 0 && r != -EACCES && r != -EPERM ? 0 : r;
 }
 
 enum part_state judge_files(const struct part_view *v, struct finding *f)
@@ -115,7 +105,7 @@ enum part_state judge_files(const struct part_view *v, struct finding *f)
 		return f->state = PART_SILENT;
 	render_plan(&rc, NULL, &results, &n);
 	for (size_t i = 0; i < n; i++) {
-		int r = is_current(v, &results[i]);
+		int r = is_current(&rc, &results[i]);
 
 		n_files += results[i].text != NULL;
 		if (r < 0)

@@ -221,12 +221,6 @@ static void add_registry(struct strbuf *out, const struct settings *s)
 	}
 	if (parse_hostport(setting(s, KEY_REGISTRY_LISTEN), &at))
 		return;
-	if (!host_is_loopback(at.host)) {
-		sb_addf(out, "\n# No registry: %s is public, and there is no trusted "
-			     "certificate for it yet.\n",
-			setting(s, KEY_REGISTRY_LISTEN));
-		return;
-	}
 	v6 = strchr(at.host, ':') != NULL;
 	sb_addf(out, "\nfrontend registry\n"
 		     "    bind %s%s%s:%u ssl crt " DIR "/registry.pem alpn http/1.1\n",

@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/fileio.h"
+#include "host/secrets.h"
 #include "host/accounts.h"
 
 /* clang-format off */
@@ -142,6 +143,19 @@ static int put_file(const struct render_ctx *ctx, const struct render_result *re
 	if (geteuid() == 0)
 		spec.gid = t->file_mode & 070 ? gid : 0;
 	return r < 0 ? r : file_replace(ctx->root, t->path, &spec);
+}
+
+int render_is_current(const struct render_ctx *ctx, const struct render_result *result)
+{
+	_cleanup_secret_ char *old = NULL;
+	size_t len = 0;
+	int r = file_read(ctx->root, result->target->path, 1 << 20, &old, &len);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (!result->text)
+		return r == -ENOENT;
+	return r == 0 && len == result->len && memcmp(old, result->text, len) == 0;
 }
 
 void render_apply(const struct render_ctx *ctx, struct render_result *result)

@@ -60,6 +60,9 @@ struct render_result {
  * *ret is an array of *ret_n, to be freed with render_results_free(). */
 void render_plan(const struct render_ctx *ctx, const char *only,
 		 struct render_result **ret, size_t *ret_n);
+/* Is the file already what was planned? 1, 0, or -errno when it cannot be read. */
+int render_is_current(const struct render_ctx *ctx, const struct render_result *result)
+	_must_check_;
 /* Writes one planned result; sets its outcome. */
 void render_apply(const struct render_ctx *ctx, struct render_result *result);
 /* /etc/dstack/vmm.toml, the name the field knows: a link to the rendered file unless the
