@@ -85,16 +85,16 @@ def tell():
 
     @story.step("existing file > preseed > detected > default")
     def _(box):
-        box.run(["dstack-host", "config", "set", "CHAIN_ID=5"])
+        box.run(["dstack-host", "config", "set", "KMS_DISK_GB=25"])
         conf = box.read("/etc/dstack/host.conf")
         box.apt("remove", "dstack-host")
-        box.preseed({"dstack-host/domain": "preseed.example.org", "dstack-host/settings": "CHAIN_ID=7"})
+        box.preseed({"dstack-host/domain": "preseed.example.org", "dstack-host/settings": "KMS_DISK_GB=27"})
         box.apt_install("dstack-host")
         assert box.read("/etc/dstack/host.conf") == conf, "the file wins over a preseed"
-        again(box, {"dstack-host/domain": "preseed.example.org", "dstack-host/settings": f"CHAIN_ID=7 VMM_MAX_VCPU=3 "
+        again(box, {"dstack-host/domain": "preseed.example.org", "dstack-host/settings": f"KMS_DISK_GB=27 VMM_MAX_VCPU=3 "
                     f"VMM_HOST_API_PORT={PORT}"})
         get = lambda key: box.run(["dstack-host", "config", "get", key]).stdout.strip()  # noqa: E731
-        assert get("CHAIN_ID") == "7" and get("VMM_MAX_VCPU") == "3", "a preseed wins over what is detected"
+        assert get("KMS_DISK_GB") == "27" and get("VMM_MAX_VCPU") == "3", "a preseed wins over what is detected"
         box.run(["dstack-host", "config", "unset", "VMM_MAX_VCPU"])
         assert get("VMM_MAX_VCPU") == str(max(1, int(box.run(["nproc", "--all"]).stdout) - 4))
         box.run(["dpkg-reconfigure", "-fnoninteractive", "dstack-host"])
