@@ -14,13 +14,16 @@ libdir ?= $(prefix)/lib
 datadir ?= $(prefix)/share
 unitdir ?= $(shell pkg-config --variable=systemdsystemunitdir systemd 2>/dev/null || echo $(libdir)/systemd/system)
 
-PKGS = jansson libcurl libcrypto libsystemd libcap libseccomp libnftables
+PKGS = jansson libcap libseccomp libmd
+# Loaded by src/base/dl.c where they are used.
+DL_PKGS = libcurl libcrypto libsystemd libnftables libarchive
 CFLAGS ?= -O2 -g
 WARN = -Wall -Wextra -Wshadow -Wundef -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes \
 	-Wold-style-definition -Wpointer-arith -Wwrite-strings -Wvla -Wimplicit-fallthrough \
 	-Wswitch-enum -Wno-missing-field-initializers
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Isrc $(WARN) -MMD -MP $(CPPFLAGS) $(CFLAGS)
 LIBS = $(shell pkg-config --libs $(PKGS))
+DL_LIBS = $(shell pkg-config --libs $(DL_PKGS))
 
 SOURCES = $(wildcard src/base/*.c src/host/*.c src/cmd/*.c)
 OBJECTS = $(SOURCES:src/%.c=$(BUILD)/%.o)
@@ -35,6 +38,12 @@ $(BUILD)/dstack-host: $(BUILD)/main.o $(OBJECTS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# What the package must depend on, see there.
+$(BUILD)/dlopened: src/dlopened.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -Wl,--no-as-needed -o $@ $< $(DL_LIBS)
+
 $(BUILD)/main.o: ALL_CFLAGS += -DVERSION='"$(VERSION)"'
 $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)
@@ -44,7 +53,7 @@ $(BUILD)/%.o: src/%.c
 $(BUILD)/tests/%: tests/unit/%.c $(OBJECTS)
 	@mkdir -p $(@D)
 	@echo "  TEST $<"
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(OBJECTS) $(LIBS) -lcmocka -lpthread
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(OBJECTS) $(LIBS) $(DL_LIBS) -lcmocka -lpthread
 
 # Built with clang by tests/tools/fuzz, which sets BUILD and CFLAGS. From an archive, so that a
 # target may include a file of the program to reach what is static in it.
@@ -54,7 +63,8 @@ $(BUILD)/libdstack.a: $(OBJECTS)
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(BUILD)/libdstack.a
 	@mkdir -p $(@D)
 	@echo "  FUZZ $<"
-	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(BUILD)/libdstack.a $(LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(BUILD)/libdstack.a $(LIBS) \
+		$(DL_LIBS)
 
 # The key table of the manual comes from the program itself.
 $(BUILD)/%: src/man/%.scd $(BUILD)/dstack-host
@@ -69,7 +79,7 @@ install: all
 	install -d $(DESTDIR)$(unitdir) $(DESTDIR)$(datadir)/man/man8 $(DESTDIR)$(datadir)/man/man5
 	install -m 644 $(wildcard $(BUILD)/*.8) $(DESTDIR)$(datadir)/man/man8
 	install -m 644 $(wildcard $(BUILD)/*.5) $(DESTDIR)$(datadir)/man/man5
-	install -m 644 $(wildcard units/*.service units/*.target units/*.slice units/sim/*.service) \
+	install -m 644 $(wildcard units/*.service units/*.target units/*.slice units/*.timer units/sim/*.service) \
 		$(DESTDIR)$(unitdir)
 	for d in units/*.d; do install -D -m 644 -t $(DESTDIR)$(unitdir)/$${d##*/} $$d/*.conf; done
 	install -D -m 644 conf/dstack-host.sysusers $(DESTDIR)$(libdir)/sysusers.d/dstack-host.conf
@@ -78,6 +88,7 @@ install: all
 	install -D -m 644 conf/95-dstack-host-sgx.rules -t $(DESTDIR)$(libdir)/udev/rules.d
 	install -D -m 644 conf/bash-completion \
 		$(DESTDIR)$(datadir)/bash-completion/completions/dstack-host
+	install -D -m 644 conf/prometheus-alerts.yml -t $(DESTDIR)$(datadir)/dstack-host
 	install -D -m 644 conf/logrotate $(DESTDIR)/etc/logrotate.d/dstack-host
 	install -D -m 644 conf/needrestart.conf $(DESTDIR)/etc/needrestart/conf.d/dstack-host.conf
 	install -D -m 644 conf/sim/sysusers.conf $(DESTDIR)$(libdir)/sysusers.d/dstack-host-sim.conf
@@ -117,12 +128,14 @@ CONTAINER = PYTHONPATH=tests /usr/bin/python3 -m container.cli
 
 # Packages that the targets need; apt is asked only when one is missing.
 DEPS_build = gcc make pkg-config libjansson-dev libcurl4-openssl-dev libssl-dev libsystemd-dev \
-	libcap-dev libseccomp-dev libnftables-dev scdoc
+	libcap-dev libseccomp-dev libnftables-dev libmd-dev libarchive-dev scdoc
 DEPS_deb = $(DEPS_build) debhelper po-debconf dpkg-dev apt-utils fakeroot libcmocka-dev python3
 DEPS_container = mmdebstrap systemd-container iproute2 nftables dpkg-dev apt-utils python3 git \
 	debian-archive-keyring
 DEPS_check = $(DEPS_deb) $(DEPS_container) clang libclang-rt-dev shellcheck lintian blhc \
-	codespell cppcheck haproxy openssl curl jq strace libfuse3-dev fuse3 e2fsprogs
+	codespell cppcheck haproxy openssl curl jq strace libfuse3-dev fuse3 e2fsprogs qemu-system-x86 \
+	qemu-utils prometheus \
+	chromium
 DEPS_bench = $(DEPS_build) $(DEPS_container) gettext-base strace
 deps-deb deps-container deps-check deps-bench:
 	$(Q)tests/tools/apt-need $(DEPS_$(@:deps-%=%))

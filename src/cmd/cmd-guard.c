@@ -4,11 +4,11 @@
 #include <getopt.h>
 #include <signal.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "base/fileio.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "cmd/cmd.h"
 #include "host/guard.h"
 
@@ -37,11 +37,11 @@ static int load(const struct cmd_ctx *ctx, struct guard *g)
 /* Rules that are not taken leave those in force that were. */
 static void reload(const struct cmd_ctx *ctx, struct guard *g)
 {
-	sd_notify(0, "RELOADING=1");
+	notify_manager("RELOADING=1");
 	if (load(ctx, g) == EXIT_FINE)
-		sd_notify(0, "READY=1\nSTATUS=");
+		notify_manager("READY=1\nSTATUS=");
 	else
-		sd_notify(0, "READY=1\nSTATUS=the rules before the last change are in force");
+		notify_manager("READY=1\nSTATUS=the rules before the last change are in force");
 }
 
 static int stay(const struct cmd_ctx *ctx, struct guard *g, const sigset_t *signals)
@@ -51,7 +51,7 @@ static int stay(const struct cmd_ctx *ctx, struct guard *g, const sigset_t *sign
 	while ((signo = sigwaitinfo(signals, NULL)) == SIGHUP || (signo < 0 && errno == EINTR))
 		if (signo == SIGHUP)
 			reload(ctx, g);
-	sd_notify(0, "STOPPING=1");
+	notify_manager("STOPPING=1");
 	return EXIT_FINE;
 }
 
@@ -76,7 +76,7 @@ static int guard(const struct cmd_ctx *ctx)
 	r = load(ctx, g);
 	if (r != EXIT_FINE)
 		return r;
-	sd_notify(0, "READY=1\nSTATUS=");
+	notify_manager("READY=1\nSTATUS=");
 	return stay(ctx, g, &signals);
 }
 

@@ -4,13 +4,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <openssl/bio.h>
-#include <openssl/bn.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +11,8 @@
 #include "base/alloc.h"
 #include "base/fileio.h"
 #include "base/log.h"
+#include "host/cert-record.h"
+#include "host/lib-crypto.h"
 
 #define PEM_MAX 65536
 #define DAY 86400L
@@ -36,8 +31,8 @@ struct pair {
 
 static void pair_free(struct pair *p)
 {
-	EVP_PKEY_free(p->key);
-	X509_free(p->crt);
+	sym_EVP_PKEY_free(p->key);
+	sym_X509_free(p->crt);
 	*p = (struct pair){ 0 };
 }
 
@@ -65,39 +60,39 @@ static void pem_parse(const char *text, struct pair *p)
 {
 	BIO *bio;
 
-	bio = BIO_new_mem_buf(text, -1);
+	bio = sym_BIO_new_mem_buf(text, -1);
 	if (bio && !p->key)
-		p->key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
-	BIO_free(bio);
-	bio = BIO_new_mem_buf(text, -1);
+		p->key = sym_PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+	sym_BIO_free(bio);
+	bio = sym_BIO_new_mem_buf(text, -1);
 	if (bio && !p->crt)
-		p->crt = PEM_read_bio_X509(bio, NULL, no_password, NULL);
-	BIO_free(bio);
-	ERR_clear_error();
+		p->crt = sym_PEM_read_bio_X509(bio, NULL, no_password, NULL);
+	sym_BIO_free(bio);
+	sym_ERR_clear_error();
 }
 
 static char *take_text(BIO *bio, int written)
 {
 	char *data, *text = NULL;
-	long n = BIO_get_mem_data(bio, &data);
+	long n = sym_BIO_ctrl(bio, BIO_CTRL_INFO, 0, &data);
 
 	if (written && n > 0) {
 		text = xstrndup(data, (size_t)n);
 		explicit_bzero(data, (size_t)n);
 	}
-	BIO_free(bio);
+	sym_BIO_free(bio);
 	return text;
 }
 
 static int pem_format(const struct pair *p, struct cert_pair *ret)
 {
-	BIO *key = BIO_new(BIO_s_mem()), *crt = BIO_new(BIO_s_mem());
+	BIO *key = sym_BIO_new(sym_BIO_s_mem()), *crt = sym_BIO_new(sym_BIO_s_mem());
 
 	if (!key || !crt)
 		out_of_memory();
-	ret->key = take_text(key, PEM_write_bio_PKCS8PrivateKey(key, p->key, NULL, NULL, 0,
+	ret->key = take_text(key, sym_PEM_write_bio_PKCS8PrivateKey(key, p->key, NULL, NULL, 0,
 								NULL, NULL));
-	ret->crt = take_text(crt, PEM_write_bio_X509(crt, p->crt));
+	ret->crt = take_text(crt, sym_PEM_write_bio_X509(crt, p->crt));
 	return ret->key && ret->crt ? 0 : -EIO;
 }
 
@@ -146,6 +141,12 @@ static int save(const struct root *root, const char *path, const char *text, mod
 
 /* --- making --- */
 
+/* EVP_EC_gen(), which is a macro. */
+static EVP_PKEY *new_key(void)
+{
+	return sym_EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+}
+
 static int add_extension(X509 *crt, X509 *issuer, int nid, const char *value)
 {
 	X509_EXTENSION *ext;
@@ -153,67 +154,67 @@ static int add_extension(X509 *crt, X509 *issuer, int nid, const char *value)
 	int ok;
 
 	X509V3_set_ctx_nodb(&ctx);
-	X509V3_set_ctx(&ctx, issuer, crt, NULL, NULL, 0);
-	ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	ok = ext && X509_add_ext(crt, ext, -1);
-	X509_EXTENSION_free(ext);
+	sym_X509V3_set_ctx(&ctx, issuer, crt, NULL, NULL, 0);
+	ext = sym_X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+	ok = ext && sym_X509_add_ext(crt, ext, -1);
+	sym_X509_EXTENSION_free(ext);
 	return ok;
 }
 
 /* 159 random bits: positive, and within the 20 octets of RFC 5280. */
 static int set_serial(X509 *crt)
 {
-	BIGNUM *bn = BN_new();
-	int ok = bn && BN_rand(bn, 159, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) &&
-		 BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(crt));
+	BIGNUM *bn = sym_BN_new();
+	int ok = bn && sym_BN_rand(bn, 159, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) &&
+		 sym_BN_to_ASN1_INTEGER(bn, sym_X509_get_serialNumber(crt));
 
-	BN_free(bn);
+	sym_BN_free(bn);
 	return ok;
 }
 
 static int set_life(X509 *crt, int days)
 {
-	return X509_gmtime_adj(X509_getm_notBefore(crt), -BACKDATED) &&
-	       X509_gmtime_adj(X509_getm_notAfter(crt), days * DAY - BACKDATED);
+	return sym_X509_gmtime_adj(sym_X509_getm_notBefore(crt), -BACKDATED) &&
+	       sym_X509_gmtime_adj(sym_X509_getm_notAfter(crt), days * DAY - BACKDATED);
 }
 
 static int set_subject(X509 *crt, const char *cn)
 {
-	return X509_NAME_add_entry_by_NID(X509_get_subject_name(crt), NID_commonName,
+	return sym_X509_NAME_add_entry_by_NID(sym_X509_get_subject_name(crt), NID_commonName,
 					  MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0);
 }
 
 /* Everything but what makes it a CA or a leaf; NULL when OpenSSL refuses. */
 static X509 *draft(EVP_PKEY *key, const char *cn, int days)
 {
-	X509 *crt = X509_new();
+	X509 *crt = sym_X509_new();
 
-	if (crt && X509_set_version(crt, X509_VERSION_3) && set_serial(crt) &&
-	    set_life(crt, days) && set_subject(crt, cn) && X509_set_pubkey(crt, key))
+	if (crt && sym_X509_set_version(crt, X509_VERSION_3) && set_serial(crt) &&
+	    set_life(crt, days) && set_subject(crt, cn) && sym_X509_set_pubkey(crt, key))
 		return crt;
-	X509_free(crt);
+	sym_X509_free(crt);
 	return NULL;
 }
 
 static int fill_ca(X509 *crt, EVP_PKEY *key)
 {
-	return X509_set_issuer_name(crt, X509_get_subject_name(crt)) &&
+	return sym_X509_set_issuer_name(crt, sym_X509_get_subject_name(crt)) &&
 	       add_extension(crt, crt, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
 	       add_extension(crt, crt, NID_key_usage, "critical,keyCertSign,cRLSign") &&
 	       add_extension(crt, crt, NID_subject_key_identifier, "hash") &&
-	       X509_sign(crt, key, EVP_sha256());
+	       sym_X509_sign(crt, key, sym_EVP_sha256());
 }
 
 static int fill_leaf(X509 *crt, const struct pair *ca, const char *san)
 {
-	return X509_set_issuer_name(crt, X509_get_subject_name(ca->crt)) &&
+	return sym_X509_set_issuer_name(crt, sym_X509_get_subject_name(ca->crt)) &&
 	       add_extension(crt, ca->crt, NID_basic_constraints, "critical,CA:FALSE") &&
 	       add_extension(crt, ca->crt, NID_key_usage, "critical,digitalSignature") &&
 	       add_extension(crt, ca->crt, NID_ext_key_usage, "serverAuth") &&
 	       add_extension(crt, ca->crt, NID_subject_alt_name, san) &&
 	       add_extension(crt, ca->crt, NID_subject_key_identifier, "hash") &&
 	       add_extension(crt, ca->crt, NID_authority_key_identifier, "keyid:always") &&
-	       X509_sign(crt, ca->key, EVP_sha256());
+	       sym_X509_sign(crt, ca->key, sym_EVP_sha256());
 }
 
 static char *ca_name(const struct root *root)
@@ -244,11 +245,11 @@ static long left_of(const X509 *crt, long *ret_life)
 	long left;
 
 	*ret_life = 0;
-	if (!ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(crt)))
+	if (!sym_ASN1_TIME_diff(&days, &seconds, NULL, sym_X509_get0_notAfter(crt)))
 		return -1;
 	left = days * DAY + seconds;
-	if (!ASN1_TIME_diff(&days, &seconds, X509_get0_notBefore(crt),
-			    X509_get0_notAfter(crt)))
+	if (!sym_ASN1_TIME_diff(&days, &seconds, sym_X509_get0_notBefore(crt),
+			    sym_X509_get0_notAfter(crt)))
 		return -1;
 	*ret_life = days * DAY + seconds;
 	return left > *ret_life ? *ret_life : left;
@@ -256,9 +257,9 @@ static long left_of(const X509 *crt, long *ret_life)
 
 static int matches(const struct pair *p)
 {
-	int ok = p->key && p->crt && X509_check_private_key(p->crt, p->key) == 1;
+	int ok = p->key && p->crt && sym_X509_check_private_key(p->crt, p->key) == 1;
 
-	ERR_clear_error();
+	sym_ERR_clear_error();
 	return ok;
 }
 
@@ -267,36 +268,45 @@ static int ca_is_good(const struct pair *ca)
 {
 	long life;
 
-	return matches(ca) && X509_check_ca(ca->crt) == 1 &&
+	return matches(ca) && sym_X509_check_ca(ca->crt) == 1 &&
 	       left_of(ca->crt, &life) > LEAF_DAYS * DAY;
 }
 
 static int has_names(X509 *crt, const char *san)
 {
-	int at = X509_get_ext_by_NID(crt, NID_subject_alt_name, -1);
-	X509_EXTENSION *want = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san);
+	int at = sym_X509_get_ext_by_NID(crt, NID_subject_alt_name, -1);
+	X509_EXTENSION *want = sym_X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san);
 	int same = at >= 0 && want &&
-		   ASN1_OCTET_STRING_cmp(X509_EXTENSION_get_data(X509_get_ext(crt, at)),
-					 X509_EXTENSION_get_data(want)) == 0;
+		   sym_ASN1_OCTET_STRING_cmp(sym_X509_EXTENSION_get_data(sym_X509_get_ext(crt, at)),
+					 sym_X509_EXTENSION_get_data(want)) == 0;
 
-	X509_EXTENSION_free(want);
+	sym_X509_EXTENSION_free(want);
 	return same;
 }
 
 static int leaf_is_good(const struct pair *leaf, const struct pair *ca, const char *san)
 {
-	EVP_PKEY *signer = ca->crt ? X509_get0_pubkey(ca->crt) : NULL;
+	EVP_PKEY *signer = ca->crt ? sym_X509_get0_pubkey(ca->crt) : NULL;
 	long life, left;
 	int signed_by_us;
 
 	if (!matches(leaf) || !signer)
 		return 0;
-	signed_by_us = X509_NAME_cmp(X509_get_issuer_name(leaf->crt),
-				     X509_get_subject_name(ca->crt)) == 0 &&
-		       X509_verify(leaf->crt, signer) == 1;
-	ERR_clear_error();
+	signed_by_us = sym_X509_NAME_cmp(sym_X509_get_issuer_name(leaf->crt),
+				     sym_X509_get_subject_name(ca->crt)) == 0 &&
+		       sym_X509_verify(leaf->crt, signer) == 1;
+	sym_ERR_clear_error();
 	left = left_of(leaf->crt, &life);
 	return signed_by_us && has_names(leaf->crt, san) && left > life / 3;
+}
+
+/* Of what is good now. */
+static time_t good_until(const struct pair *leaf, const struct pair *ca)
+{
+	long life, of_ca = left_of(ca->crt, &life) - LEAF_DAYS * DAY;
+	long of_leaf = left_of(leaf->crt, &life) - life / 3;
+
+	return time(NULL) + (of_leaf < of_ca ? of_leaf : of_ca);
 }
 
 /* --- CA --- */
@@ -325,8 +335,8 @@ static int ca_make(const struct root *root, struct pair *ca)
 		log_warning("the host CA gets a new certificate: %s%s", root->path,
 			    CERT_CA_CRT);
 	else
-		ca->key = EVP_EC_gen("P-256");
-	X509_free(ca->crt);
+		ca->key = new_key();
+	sym_X509_free(ca->crt);
 	ca->crt = ca->key ? draft(ca->key, cn, CA_DAYS) : NULL;
 	return ca->crt && fill_ca(ca->crt, ca->key) ? ca_save(root, ca) : -EIO;
 }
@@ -364,19 +374,19 @@ static int leaf_make(const struct pair *ca, const char *name, const char *san,
 	_cleanup_free_ char *cn = xasprintf("dstack-host %s", name);
 
 	pair_free(leaf);
-	leaf->key = EVP_EC_gen("P-256");
+	leaf->key = new_key();
 	leaf->crt = leaf->key ? draft(leaf->key, cn, LEAF_DAYS) : NULL;
 	return leaf->crt && fill_leaf(leaf->crt, ca, san) ? 0 : -EIO;
 }
 
-int cert_leaf(const struct root *root, const char *name, const char *san, int look_only,
-	      struct cert_pair *ret)
+static int look(const struct root *root, const char *name, const char *san, int look_only,
+		struct cert_pair *ret)
 {
+	struct timespec begun = cert_look_begins();
 	_cleanup_free_ char *path = xasprintf("%s/%s.pem", CERT_LEAF_DIR, name);
 	_cleanup_pair_ struct pair ca = { 0 }, leaf = { 0 };
 	int good, r = ca_get(root, look_only, &ca);
 
-	*ret = (struct cert_pair){ 0 };
 	if (r == 0)
 		r = load(root, path, &leaf);
 	if (r < 0)
@@ -391,7 +401,21 @@ int cert_leaf(const struct root *root, const char *name, const char *san, int lo
 	/* Also when it is the old one: a mode that somebody widened is narrowed again. */
 	if (r == 0 && !look_only)
 		r = leaf_save(root, path, ret);
+	if (r == 0 && !look_only)
+		cert_remember(root, name, san, good_until(&leaf, &ca), begun);
 	if (r < 0)
 		cert_pair_free(ret);
 	return r;
+}
+
+int cert_leaf(const struct root *root, const char *name, const char *san, int look_only,
+	      struct cert_pair *ret)
+{
+	int r;
+
+	*ret = (struct cert_pair){ 0 };
+	if (cert_recall(root, name, san, ret))
+		return 0;
+	r = libcrypto_load();
+	return r < 0 ? r : look(root, name, san, look_only, ret);
 }

@@ -4,13 +4,13 @@
 
 #include <errno.h>
 #include <linux/netlink.h>
-#include <nftables/libnftables.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "host/lib-nftables.h"
 
 struct guard {
 	struct nft_ctx *nft; /* its socket owns the table, so it stays open */
@@ -27,16 +27,18 @@ static int netfilter_answers(void)
 
 static int open_context(struct nft_ctx **ret)
 {
-	int r = netfilter_answers();
+	int r = libnftables_load();
 
+	if (r == 0)
+		r = netfilter_answers();
 	if (r < 0)
 		return r;
-	*ret = nft_ctx_new(NFT_CTX_DEFAULT);
+	*ret = sym_nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!*ret)
 		return -ENOMEM;
-	if (nft_ctx_buffer_output(*ret) == 0 && nft_ctx_buffer_error(*ret) == 0)
+	if (sym_nft_ctx_buffer_output(*ret) == 0 && sym_nft_ctx_buffer_error(*ret) == 0)
 		return 0;
-	nft_ctx_free(*ret);
+	sym_nft_ctx_free(*ret);
 	*ret = NULL;
 	return -ENOMEM;
 }
@@ -64,9 +66,9 @@ static char *first_error(const char *text)
 
 int guard_load(struct guard *g, const char *rules, char **trouble)
 {
-	if (nft_run_cmd_from_buffer(g->nft, rules) == 0)
+	if (sym_nft_run_cmd_from_buffer(g->nft, rules) == 0)
 		return 0;
-	*trouble = first_error(nft_ctx_get_error_buffer(g->nft));
+	*trouble = first_error(sym_nft_ctx_get_error_buffer(g->nft));
 	return -EINVAL;
 }
 
@@ -74,33 +76,45 @@ void guard_close(struct guard **g)
 {
 	if (!*g)
 		return;
-	nft_ctx_free((*g)->nft);
+	sym_nft_ctx_free((*g)->nft);
 	free(*g);
 	*g = NULL;
 }
 
 /* The listing shows a control group that is gone by number, not by name. */
-static int names_the_slice(const char *listing)
+int guard_names_slice(const char *listing)
 {
-	return listing && strstr(listing, "socket cgroupv2 level 1 \"") &&
-	       strstr(listing, GUARD_SLICE "\" ");
+	return strstr(listing, "socket cgroupv2 level 1 \"") && strstr(listing, GUARD_SLICE "\" ");
+}
+
+void guard_look(struct guard_sight *ret)
+{
+	struct nft_ctx *nft;
+	const char *text;
+
+	*ret = (struct guard_sight){ .error = open_context(&nft) };
+	if (ret->error < 0)
+		return;
+	if (sym_nft_run_cmd_from_buffer(nft, "list table inet " GUARD_TABLE) == 0) {
+		text = sym_nft_ctx_get_output_buffer(nft);
+		ret->listing = xstrdup(text ? text : "");
+	} else {
+		text = sym_nft_ctx_get_error_buffer(nft);
+		ret->error = text && strstr(text, "not permitted") ? -EPERM : 0;
+	}
+	sym_nft_ctx_free(nft);
 }
 
 int guard_is_loaded(void)
 {
-	struct nft_ctx *nft;
-	const char *error;
-	int r = open_context(&nft);
+	_cleanup_(guard_sight_free) struct guard_sight sight;
 
-	if (r < 0)
-		return r;
-	r = nft_run_cmd_from_buffer(nft, "list table inet " GUARD_TABLE);
-	if (r == 0) {
-		r = names_the_slice(nft_ctx_get_output_buffer(nft));
-	} else {
-		error = nft_ctx_get_error_buffer(nft);
-		r = error && strstr(error, "not permitted") ? -EPERM : 0;
-	}
-	nft_ctx_free(nft);
-	return r;
+	guard_look(&sight);
+	return sight.listing ? guard_names_slice(sight.listing) : sight.error;
+}
+
+void guard_sight_free(struct guard_sight *sight)
+{
+	free(sight->listing);
+	*sight = (struct guard_sight){ 0 };
 }

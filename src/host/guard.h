@@ -27,4 +27,15 @@ void guard_close(struct guard **g);
  * anew is another one to the kernel)? 1, 0 or -errno. */
 int guard_is_loaded(void) _must_check_;
 
+/* The table as the kernel lists it. */
+struct guard_sight {
+	int error;     /* -errno: it could not be asked */
+	char *listing; /* NULL: there is none */
+};
+
+void guard_look(struct guard_sight *ret);
+void guard_sight_free(struct guard_sight *sight);
+/* Does the listing name the slice as it is now? */
+int guard_names_slice(const char *listing) _must_check_;
+
 #define _cleanup_guard_ _cleanup_(guard_close)

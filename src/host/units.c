@@ -5,12 +5,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-bus.h>
-#include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "host/lib-systemd.h"
 
 #define LIMIT_US 2000000ull
 /* Reading all unit files again takes its time on a busy machine. */
@@ -31,24 +30,24 @@ static uint64_t now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-/* Authentication and Hello. sd_bus_call() would wait for these without a limit of ours. */
+/* Authentication and Hello. sym_sd_bus_call() would wait for these without a limit of ours. */
 static int wait_ready(sd_bus *bus)
 {
 	uint64_t end = now_us() + LIMIT_US;
 
 	for (;;) {
 		uint64_t now = now_us();
-		int r = sd_bus_is_ready(bus);
+		int r = sym_sd_bus_is_ready(bus);
 
 		if (r != 0)
 			return r < 0 ? r : 0;
 		if (now >= end)
 			return -ETIMEDOUT;
-		r = sd_bus_process(bus, NULL);
+		r = sym_sd_bus_process(bus, NULL);
 		if (r < 0)
 			return r;
 		if (r == 0)
-			r = sd_bus_wait(bus, end - now);
+			r = sym_sd_bus_wait(bus, end - now);
 		if (r < 0 && r != -EINTR)
 			return r;
 	}
@@ -57,16 +56,16 @@ static int wait_ready(sd_bus *bus)
 static int open_private(sd_bus **ret)
 {
 	sd_bus *bus = NULL;
-	int r = sd_bus_new(&bus);
+	int r = sym_sd_bus_new(&bus);
 
 	if (r >= 0)
-		r = sd_bus_set_address(bus, "unix:path=/run/systemd/private");
+		r = sym_sd_bus_set_address(bus, "unix:path=/run/systemd/private");
 	if (r >= 0)
-		r = sd_bus_start(bus);
+		r = sym_sd_bus_start(bus);
 	if (r >= 0)
 		r = wait_ready(bus);
 	if (r < 0) {
-		sd_bus_close_unref(bus);
+		sym_sd_bus_close_unref(bus);
 		return r;
 	}
 	*ret = bus;
@@ -76,12 +75,12 @@ static int open_private(sd_bus **ret)
 static int open_system(sd_bus **ret)
 {
 	sd_bus *bus = NULL;
-	int r = sd_bus_open_system(&bus);
+	int r = sym_sd_bus_open_system(&bus);
 
 	if (r >= 0)
 		r = wait_ready(bus);
 	if (r < 0) {
-		sd_bus_close_unref(bus);
+		sym_sd_bus_close_unref(bus);
 		return r;
 	}
 	*ret = bus;
@@ -94,14 +93,19 @@ int units_open(const struct root *root, struct units **ret)
 	int r;
 
 	*ret = NULL;
-	if (!root_is_host(root) || sd_booted() <= 0)
+	if (!root_is_host(root))
+		return UNITS_ABSENT;
+	r = libsystemd_load();
+	if (r < 0)
+		return r;
+	if (sym_sd_booted() <= 0)
 		return UNITS_ABSENT;
 	r = open_system(&bus);
 	if (r < 0 && geteuid() == 0)
 		r = open_private(&bus);
 	if (r < 0)
 		return r;
-	sd_bus_set_method_call_timeout(bus, LIMIT_US);
+	sym_sd_bus_set_method_call_timeout(bus, LIMIT_US);
 	*ret = xcalloc(1, sizeof(**ret));
 	(*ret)->bus = bus;
 	return 0;
@@ -111,7 +115,7 @@ void units_close(struct units **u)
 {
 	if (!*u)
 		return;
-	sd_bus_flush_close_unref((*u)->bus);
+	sym_sd_bus_flush_close_unref((*u)->bus);
 	free(*u);
 	*u = NULL;
 }
@@ -123,7 +127,7 @@ static int call_within(struct units *u, sd_bus_message *m, uint64_t limit,
 
 	if (u->dead)
 		return u->dead;
-	r = sd_bus_call(u->bus, m, limit, NULL, reply);
+	r = sym_sd_bus_call(u->bus, m, limit, NULL, reply);
 	if (r == -ETIMEDOUT || r == -ECONNRESET || r == -ENOTCONN)
 		u->dead = r;
 	return r < 0 ? r : 0;
@@ -161,10 +165,10 @@ static int read_plain(sd_bus_message *m, size_t i, struct unit_state *s)
 	int r;
 
 	if (properties[i].kind == KIND_TIME)
-		return sd_bus_message_read(m, "v", "t", (uint64_t *)(void *)field);
+		return sym_sd_bus_message_read(m, "v", "t", (uint64_t *)(void *)field);
 	if (properties[i].kind == KIND_PID)
-		return sd_bus_message_read(m, "v", "u", (uint32_t *)(void *)field);
-	r = sd_bus_message_read(m, "v", "s", &text);
+		return sym_sd_bus_message_read(m, "v", "u", (uint32_t *)(void *)field);
+	r = sym_sd_bus_message_read(m, "v", "s", &text);
 	if (r >= 0) {
 		free(*(char **)(void *)field);
 		*(char **)(void *)field = xstrdup(text);
@@ -179,11 +183,11 @@ static int read_conditions(sd_bus_message *m, struct unit_state *s)
 	const char *type, *parameter;
 	int trigger, negate, state, r;
 
-	r = sd_bus_message_enter_container(m, 'v', "a(sbbsi)");
+	r = sym_sd_bus_message_enter_container(m, 'v', "a(sbbsi)");
 	if (r >= 0)
-		r = sd_bus_message_enter_container(m, 'a', "(sbbsi)");
+		r = sym_sd_bus_message_enter_container(m, 'a', "(sbbsi)");
 	while (r >= 0) {
-		r = sd_bus_message_read(m, "(sbbsi)", &type, &trigger, &negate, &parameter,
+		r = sym_sd_bus_message_read(m, "(sbbsi)", &type, &trigger, &negate, &parameter,
 					&state);
 		if (r <= 0)
 			break;
@@ -192,17 +196,25 @@ static int read_conditions(sd_bus_message *m, struct unit_state *s)
 						 negate ? "!" : "", parameter);
 	}
 	if (r >= 0)
-		r = sd_bus_message_exit_container(m);
-	return r < 0 ? r : sd_bus_message_exit_container(m);
+		r = sym_sd_bus_message_exit_container(m);
+	return r < 0 ? r : sym_sd_bus_message_exit_container(m);
 }
 
 static int read_job(sd_bus_message *m, struct unit_state *s)
 {
 	const char *path;
 	uint32_t id = 0;
-	int r = sd_bus_message_read(m, "v", "(uo)", &id, &path);
+	int r = sym_sd_bus_message_read(m, "v", "(uo)", &id, &path);
 
 	s->job = id != 0;
+	return r;
+}
+
+static int read_refusal(sd_bus_message *m, struct unit_state *s)
+{
+	int refuses = 0, r = sym_sd_bus_message_read(m, "v", "b", &refuses);
+
+	s->stoppable = !refuses;
 	return r;
 }
 
@@ -213,26 +225,28 @@ static int read_property(sd_bus_message *m, const char *name, struct unit_state 
 			return read_plain(m, i, s);
 	if (strcmp(name, "Job") == 0)
 		return read_job(m, s);
+	if (strcmp(name, "RefuseManualStop") == 0)
+		return read_refusal(m, s);
 	if (strcmp(name, "Conditions") == 0)
 		return read_conditions(m, s);
-	return sd_bus_message_skip(m, "v");
+	return sym_sd_bus_message_skip(m, "v");
 }
 
 static int read_all(sd_bus_message *m, struct unit_state *s)
 {
-	int r = sd_bus_message_enter_container(m, 'a', "{sv}");
+	int r = sym_sd_bus_message_enter_container(m, 'a', "{sv}");
 
 	while (r >= 0) {
 		const char *name;
 
-		r = sd_bus_message_enter_container(m, 'e', "sv");
+		r = sym_sd_bus_message_enter_container(m, 'e', "sv");
 		if (r <= 0)
 			return r;
-		r = sd_bus_message_read(m, "s", &name);
+		r = sym_sd_bus_message_read(m, "s", &name);
 		if (r >= 0)
 			r = read_property(m, name, s);
 		if (r >= 0)
-			r = sd_bus_message_exit_container(m);
+			r = sym_sd_bus_message_exit_container(m);
 	}
 	return r;
 }
@@ -254,21 +268,21 @@ int units_get(struct units *u, const char *name, struct unit_state *ret)
 	int r;
 
 	*ret = (struct unit_state){ 0 };
-	r = sd_bus_path_encode(OBJECT "/unit", name, &path);
+	r = sym_sd_bus_path_encode(OBJECT "/unit", name, &path);
 	if (r >= 0)
-		r = sd_bus_message_new_method_call(u->bus, &m, DESTINATION, path,
+		r = sym_sd_bus_message_new_method_call(u->bus, &m, DESTINATION, path,
 						   "org.freedesktop.DBus.Properties",
 						   "GetAll");
 	/* No interface: the properties of all of them, unit and service, in one answer. */
 	if (r >= 0)
-		r = sd_bus_message_append(m, "s", "");
+		r = sym_sd_bus_message_append(m, "s", "");
 	if (r >= 0)
 		r = call(u, m, &reply);
 	if (r >= 0)
 		r = read_all(reply, ret);
 	fill_gaps(ret);
-	sd_bus_message_unref(reply);
-	sd_bus_message_unref(m);
+	sym_sd_bus_message_unref(reply);
+	sym_sd_bus_message_unref(m);
 	free(path);
 	return r < 0 ? r : 0;
 }
@@ -282,17 +296,17 @@ int units_do(struct units *u, enum unit_verb verb, const char *name)
 		[UNIT_RESET_FAILED] = "ResetFailedUnit",
 	};
 	sd_bus_message *m = NULL, *reply = NULL;
-	int r = sd_bus_message_new_method_call(u->bus, &m, DESTINATION, OBJECT, MANAGER,
+	int r = sym_sd_bus_message_new_method_call(u->bus, &m, DESTINATION, OBJECT, MANAGER,
 					       methods[verb]);
 
 	if (r >= 0)
-		r = sd_bus_message_append(m, "s", name);
+		r = sym_sd_bus_message_append(m, "s", name);
 	if (r >= 0 && verb != UNIT_RESET_FAILED)
-		r = sd_bus_message_append(m, "s", "replace");
+		r = sym_sd_bus_message_append(m, "s", "replace");
 	if (r >= 0)
 		r = call(u, m, &reply);
-	sd_bus_message_unref(reply);
-	sd_bus_message_unref(m);
+	sym_sd_bus_message_unref(reply);
+	sym_sd_bus_message_unref(m);
 	return r < 0 ? r : 0;
 }
 
@@ -300,19 +314,19 @@ int units_system_state(struct units *u, char **ret)
 {
 	sd_bus_message *m = NULL, *reply = NULL;
 	const char *text;
-	int r = sd_bus_message_new_method_call(u->bus, &m, DESTINATION, OBJECT,
+	int r = sym_sd_bus_message_new_method_call(u->bus, &m, DESTINATION, OBJECT,
 					       "org.freedesktop.DBus.Properties", "Get");
 
 	if (r >= 0)
-		r = sd_bus_message_append(m, "ss", MANAGER, "SystemState");
+		r = sym_sd_bus_message_append(m, "ss", MANAGER, "SystemState");
 	if (r >= 0)
 		r = call(u, m, &reply);
 	if (r >= 0)
-		r = sd_bus_message_read(reply, "v", "s", &text);
+		r = sym_sd_bus_message_read(reply, "v", "s", &text);
 	if (r >= 0)
 		*ret = xstrdup(text);
-	sd_bus_message_unref(reply);
-	sd_bus_message_unref(m);
+	sym_sd_bus_message_unref(reply);
+	sym_sd_bus_message_unref(m);
 	return r < 0 ? r : 0;
 }
 

@@ -30,6 +30,7 @@ struct unit_state {
 	uint64_t active_us; /* when it became active, 0 never */
 	uint64_t main_us;  /* when its main process was started, 0 never */
 	int job;	   /* a start, stop or restart is queued */
+	int stoppable;	   /* an operator may stop it (no RefuseManualStop) */
 };
 
 enum unit_verb {

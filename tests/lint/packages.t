@@ -19,6 +19,13 @@ check "no built script stops or restarts the supervisor, or starts anything but 
 	"$(grep -nE '(systemctl|deb-systemd-invoke) [^#]*(stop|restart|kill|isolate)[^#]*(dstack-supervisor|dstackcvm|dstack-drained)' \
 		"$work"/control-*/p*inst "$work"/control-*/p*rm
 	grep -nE '(deb-systemd-invoke|systemctl).*\b(start|restart|try-restart)\b' "$work"/control-*/p*inst "$work"/control-*/p*rm |
-		grep -vE 'deb-systemd-invoke start dstack-host-start.service|echo "')"
+		grep -vE 'deb-systemd-invoke (start dstack-host-start.service|try-restart dstack-sim-pccs.service)|echo "')"
 check "at most one daemon-reload in what we configure" \
 	"$(grep -c daemon-reload "$work"/control-*/postinst | awk -F: '{ n += $2 } END { if (n > 1) print n }')"
+depends=$(dpkg-deb -f "$work"/a/dstack-host-tools_*.deb Depends)
+check "the package depends on every library that the program loads" \
+	"$(sed -n 's/.*struct dl lib = { "\([^"]*\)".*/\1/p' src/host/lib-*.c | while read -r soname; do
+		package=$(dpkg -S "*/$soname" | sed 's/:.*//' | sort -u | head -n 1)
+		case $depends in *"${package:-none} ("*) ;; *) echo "$soname: ${package:-no package} is not in: $depends" ;; esac
+	done
+	grep -q 'struct dl lib' src/host/lib-*.c || echo "no library is looked at")"

@@ -132,7 +132,8 @@ def observe(host, case, root):
         done = case.run(host, root)
         made.append(tree.snapshot(root))
         tree.restore(root, made[-1], old)
-    random = {path for path in set(made[0]) & set(made[1]) if made[0][path][4] != made[1][path][4]}
+    random = {path for path in set(made[0]) & set(made[1])
+              if made[0][path][4] != made[1][path][4] and not tree.RECORD.match(path)}
     return old, made[0], done, random
 
 

@@ -5,11 +5,16 @@
 #include <errno.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <time.h>
 
-#include "host/cert.h"
+#include "host/cert-record.h"
 
 #define NAMES "DNS:localhost,IP:127.0.0.1,IP:::1,IP:10.0.2.2"
 #define LEAF CERT_LEAF_DIR "/pccs.pem"
+#define RECORD CERT_LEAF_DIR "/pccs.good"
+
+/* Whether a good pair also has its record before a test does something to it. */
+static int with_record;
 
 static X509 *crt_of(const char *pem)
 {
@@ -41,6 +46,26 @@ static mode_t mode_of(const struct fixture *f, const char *path)
 	return st.st_mode & 07777;
 }
 
+static int recalls(const struct fixture *f, const char *san)
+{
+	_cleanup_cert_pair_ struct cert_pair pair = { 0 };
+
+	return cert_recall(&f->root, "pccs", san, &pair);
+}
+
+/* Until the clock of the file system has gone on and the pair was looked at once more. */
+static void make_record(const struct fixture *f, const char *san)
+{
+	time_t end = time(NULL) + 20;
+
+	while (!recalls(f, san)) {
+		_cleanup_cert_pair_ struct cert_pair pair = { 0 };
+
+		assert_true(time(NULL) < end);
+		assert_int_equal(cert_leaf(&f->root, "pccs", san, 0, &pair), 0);
+	}
+}
+
 /* The certificate issued now for `san`; the caller frees. */
 static char *issue(const struct fixture *f, const char *san)
 {
@@ -54,6 +79,8 @@ static char *issue(const struct fixture *f, const char *san)
 	assert_int_equal(X509_check_private_key(crt, key), 1);
 	X509_free(crt);
 	EVP_PKEY_free(key);
+	if (with_record)
+		make_record(f, san);
 	return steal_ptr(pair.crt);
 }
 
@@ -282,21 +309,119 @@ static void looking_makes_nothing(void **state)
 	assert_int_equal(cert_leaf(&f->root, "pccs", "DNS:other", 1, &pair), CERT_NONE);
 }
 
+static void a_record_gives_back_the_same_pair(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *first = issue(f, NAMES);
+	_cleanup_cert_pair_ struct cert_pair known = { 0 };
+	_cleanup_free_ char *text = NULL;
+
+	make_record(f, NAMES);
+	assert_int_equal(mode_of(f, RECORD), 0600);
+	assert_int_equal(cert_recall(&f->root, "pccs", NAMES, &known), 1);
+	assert_string_equal(known.crt, first);
+	assert_true(asprintf(&text, "%s%s", known.key, known.crt) > 0);
+	assert_string_equal(get(f, LEAF), text);
+}
+
+/* The same bytes and the times that can be set: only the ctime tells. */
+static void a_record_does_not_outlive_a_write(void **state)
+{
+	static const char *const files[] = { CERT_CA_KEY, CERT_CA_CRT, LEAF };
+	struct fixture *f = *state;
+	_cleanup_free_ char *first = issue(f, NAMES);
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		_cleanup_free_ char *text = NULL;
+		struct timespec times[2];
+		char full[512];
+		struct stat st;
+
+		make_record(f, NAMES);
+		snprintf(full, sizeof(full), "%s%s", f->dir, files[i]);
+		assert_int_equal(stat(full, &st), 0);
+		text = strdup(get(f, files[i]));
+		put_text(f, files[i], text);
+		times[0] = st.st_atim;
+		times[1] = st.st_mtim;
+		assert_int_equal(utimensat(AT_FDCWD, full, times, 0), 0);
+		assert_int_equal(recalls(f, NAMES), 0);
+		assert_same(f, NAMES, first, 1);
+	}
+}
+
+static void a_record_is_for_its_names_and_its_time(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ _unused_ char *first = issue(f, NAMES);
+	_cleanup_free_ char *record = NULL, *past = NULL;
+	const char *until, *end;
+
+	make_record(f, NAMES);
+	assert_int_equal(recalls(f, "DNS:localhost"), 0);
+	assert_int_equal(recalls(f, "DNS:localhost\nuntil 9999999999"), 0);
+	record = strdup(get(f, RECORD));
+	until = strstr(record, "\nuntil ") + strlen("\nuntil ");
+	end = strchr(until, '\n');
+	/* a third of 398 days before its end, less the moment since it was made */
+	assert_in_range(strtol(until, NULL, 10) - time(NULL), 265 * 86400L, 266 * 86400L);
+	assert_true(asprintf(&past, "%.*s%ld%s", (int)(until - record), record,
+			     (long)time(NULL) - 1, end) > 0);
+	put_text(f, RECORD, past);
+	assert_int_equal(recalls(f, NAMES), 0);
+	put_text(f, RECORD, "until");
+	assert_int_equal(recalls(f, NAMES), 0);
+	put_text(f, RECORD, record);
+	assert_int_equal(recalls(f, NAMES), 1);
+}
+
+/* What changes while it is looked at, and in the same tick of the clock, counts as changed. */
+static void a_look_does_not_vouch_for_what_comes_after(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *first = issue(f, NAMES);
+	struct timespec begun = cert_look_begins();
+
+	put_text(f, LEAF, "foreign\n-----BEGIN CERTIFICATE-----\n");
+	cert_remember(&f->root, "pccs", NAMES, time(NULL) + 1000, begun);
+	assert_int_equal(recalls(f, NAMES), 0);
+	assert_same(f, NAMES, first, 0);
+}
+
+static int record_setup(void **state)
+{
+	with_record = 1;
+	return fixture_setup(state);
+}
+
+static int record_teardown(void **state)
+{
+	with_record = 0;
+	return fixture_teardown(state);
+}
+
+#define with_and_without_record(test)                                                      \
+	with_root(test), { #test " (recorded)", test, record_setup, record_teardown, NULL }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		with_root(leaf_is_trusted_by_name),
-		with_root(modes_and_the_name_of_the_host),
-		with_root(good_pair_is_kept_and_its_mode_restored),
-		with_root(other_names_make_a_new_one),
-		with_root(damage_makes_a_new_one),
-		with_root(foreign_ca_makes_a_new_one),
-		with_root(lost_ca_certificate_is_made_from_its_key),
-		with_root(renewed_when_a_third_is_left),
-		with_root(one_from_the_future_is_kept),
-		with_root(damaged_ca_key_is_not_replaced),
-		with_root(old_ca_is_renewed_with_its_key),
-		with_root(looking_makes_nothing),
+		with_and_without_record(leaf_is_trusted_by_name),
+		with_and_without_record(modes_and_the_name_of_the_host),
+		with_and_without_record(good_pair_is_kept_and_its_mode_restored),
+		with_and_without_record(other_names_make_a_new_one),
+		with_and_without_record(damage_makes_a_new_one),
+		with_and_without_record(foreign_ca_makes_a_new_one),
+		with_and_without_record(lost_ca_certificate_is_made_from_its_key),
+		with_and_without_record(renewed_when_a_third_is_left),
+		with_and_without_record(one_from_the_future_is_kept),
+		with_and_without_record(damaged_ca_key_is_not_replaced),
+		with_and_without_record(old_ca_is_renewed_with_its_key),
+		with_and_without_record(looking_makes_nothing),
+		with_root(a_record_gives_back_the_same_pair),
+		with_root(a_record_does_not_outlive_a_write),
+		with_root(a_record_is_for_its_names_and_its_time),
+		with_root(a_look_does_not_vouch_for_what_comes_after),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

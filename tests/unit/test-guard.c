@@ -3,18 +3,14 @@
  * The guard: what is rendered, and (as root, in a network, mount and control group namespace
  * of its own) what the kernel then does to connections from inside and outside of the slice.
  */
-#include "test.h"
+#include "test-cgroup.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #include "base/alloc.h"
 #include "base/spawn.h"
@@ -24,8 +20,6 @@
 
 #define CONF "/etc/dstack/host.conf"
 #define RESOLV "/etc/resolv.conf"
-#define SLICE "/sys/fs/cgroup/dstackcvm.slice"
-#define SERVICE SLICE "/dstack-supervisor.service"
 #define LOCAL_PCCS "GUEST_PCCS_URL=https://10.0.2.2:8081/sgx/certification/v4/\n"
 #define NOBODY 65534
 
@@ -106,29 +100,7 @@ static void operators_bridges_are_not_dockers(void **state)
 
 /* --- a world of its own --- */
 
-static char group[256];
-static int in_own_world;
-
-static int write_text(const char *path, const char *text)
-{
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 || write(fd, text, strlen(text)) < 0 ? -1 : 0;
-}
-
-static int join_own_group(void)
-{
-	const char *top = access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 ?
-				  "/sys/fs/cgroup" :
-				  "/sys/fs/cgroup/unified";
-	char path[300];
-
-	snprintf(group, sizeof(group), "%s/dstack-test-guard-%d", top, getpid());
-	if (mkdir(group, 0755) < 0)
-		return -1;
-	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
-	return write_text(path, "0");
-}
+static int in_own_world, mounted;
 
 static int ip(const char *object, const char *verb, const char *what, const char *device)
 {
@@ -142,11 +114,12 @@ static int enter_own_world(void)
 {
 	const char *const up[] = { "ip", "link", "set", "lo", "up", NULL };
 
-	if (geteuid() != 0 || access("/usr/sbin/nft", X_OK) < 0 || join_own_group() < 0 ||
-	    unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWCGROUP) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL) < 0)
+	if (access("/usr/sbin/nft", X_OK) < 0 || group_enter("guard", CLONE_NEWNET) < 0)
 		return -1;
+	/* What the group is in this namespace; the tree is needed again to leave it. */
+	if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL) < 0)
+		return -1;
+	mounted = 1;
 	/* An address of this host, one of the world, and the clouds' metadata. */
 	return spawn_wait(up) || ip("address", "add", "192.0.2.1/32", "lo") ||
 			       ip("route", "add", "198.51.100.0/24", "lo") ||
@@ -469,31 +442,6 @@ static void open_services(void)
 		listen_at(services[i].address, services[i].port);
 }
 
-/* What a failed test has left in it goes first, or it could not be removed. */
-static void leave_own_group(void)
-{
-	static const char *const below[] = { "/dstackcvm.slice/dstack-supervisor.service",
-					     "/dstackcvm.slice", "" };
-	char path[400];
-
-	if (!*group)
-		return;
-	umount2("/sys/fs/cgroup", MNT_DETACH);
-	snprintf(path, sizeof(path), "%.*s/cgroup.procs", (int)(strrchr(group, '/') - group),
-		 group);
-	if (write_text(path, "0") < 0)
-		print_message("# cannot leave %s\n", group);
-	snprintf(path, sizeof(path), "%s/cgroup.kill", group);
-	write_text(path, "1");
-	while (waitpid(-1, NULL, 0) > 0)
-		;
-	for (size_t i = 0; i < ARRAY_SIZE(below); i++) {
-		snprintf(path, sizeof(path), "%s%s", group, below[i]);
-		if (rmdir(path) < 0 && errno != ENOENT)
-			print_message("# %s stays\n", path);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -513,6 +461,8 @@ int main(void)
 	if (in_own_world)
 		open_services();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	leave_own_group();
+	if (mounted)
+		umount2("/sys/fs/cgroup", MNT_DETACH);
+	group_leave();
 	return failed;
 }

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Is never run or installed: linked to every library that the program loads by itself, with
+ * the same functions, so that dpkg-shlibdeps finds packages and versions (debian/rules). */
+#include "host/lib-archive.h"
+#include "host/lib-crypto.h"
+#include "host/lib-curl.h"
+#include "host/lib-nftables.h"
+#include "host/lib-systemd.h"
+
+#define REFER(f) (const void *)&(f),
+
+const void *const dlopened[] = {
+	LIBARCHIVE_FUNCTIONS(REFER) LIBCRYPTO_FUNCTIONS(REFER) LIBCURL_FUNCTIONS(REFER)
+		LIBNFTABLES_FUNCTIONS(REFER) LIBSYSTEMD_FUNCTIONS(REFER)
+};
+
+int main(void)
+{
+	return !dlopened[0];
+}
