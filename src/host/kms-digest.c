@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Runs in the network half: a KMS's answers to facts. "bad" tells why there are none. */
 #include <jansson.h>
-#include <openssl/bio.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "host/answer.h"
+#include "host/json.h"
 #include "host/kms-view.h"
+#include "host/lib-crypto.h"
 
 static int no_password(char *buf _unused_, int size _unused_, int writing _unused_,
 		       void *arg _unused_)
@@ -20,19 +18,23 @@ static int no_password(char *buf _unused_, int size _unused_, int writing _unuse
 /* The certificate as one line of base64, if it is one and a CA's. */
 static char *certificate(const char *pem)
 {
-	BIO *bio = BIO_new_mem_buf(pem, -1);
-	X509 *x = bio ? PEM_read_bio_X509(bio, NULL, no_password, NULL) : NULL;
+	/* Loaded before the half was forked. */
+	BIO *bio = libcrypto_load() == 0 ? sym_BIO_new_mem_buf(pem, -1) : NULL;
+	X509 *x = bio ? sym_PEM_read_bio_X509(bio, NULL, no_password, NULL) : NULL;
 	unsigned char *der = NULL;
 	char *text = NULL;
-	int n = x && X509_check_ca(x) ? i2d_X509(x, &der) : -1;
+	int n = x && sym_X509_check_ca(x) ? sym_i2d_X509(x, &der) : -1;
 
 	if (n > 0) {
 		text = xcalloc(1, (size_t)n * 4 / 3 + 5);
-		EVP_EncodeBlock((unsigned char *)text, der, n);
+		sym_EVP_EncodeBlock((unsigned char *)text, der, n);
 	}
-	OPENSSL_free(der);
-	X509_free(x);
-	BIO_free(bio);
+	if (der)
+		sym_CRYPTO_free(der, OPENSSL_FILE, OPENSSL_LINE);
+	if (x)
+		sym_X509_free(x);
+	if (bio)
+		sym_BIO_free(bio);
 	return text;
 }
 
@@ -67,6 +69,25 @@ void kms_digest_page(const struct peer_reply *reply, struct peer_emit *emit)
 		peer_fact(emit, "onboarding", "yes");
 	else
 		peer_factf(emit, "bad", "HTTP %ld, not the onboarding page", reply->status);
+}
+
+static void fact_truth(struct peer_emit *emit, const char *key, const json_t *value)
+{
+	peer_fact(emit, key,
+		  !value ? "unwritten" : json_is_false(value) ? "false" : "true");
+}
+
+void kms_digest_frozen(const struct peer_reply *reply, struct peer_emit *emit)
+{
+	json_t *doc = json_read(reply->body, reply->len, JSON_REJECT_DUPLICATES);
+
+	if (json_is_object(doc)) {
+		fact_truth(emit, "local-key", json_object_get(doc, "local_key_provider_enabled"));
+		fact_truth(emit, "secure-time", json_object_get(doc, "secure_time"));
+	} else {
+		peer_fact(emit, "bad", "no JSON object");
+	}
+	json_decref(doc);
 }
 
 void kms_digest_bootstrap(const struct peer_reply *reply, struct peer_emit *emit)

@@ -12,34 +12,53 @@
 #include "host/kms.h"
 #include "host/vmdir.h"
 
-/* A directory below VM_DIR with that name which is not in the list: the VMM could not load
- * it, or has not been told of it. */
-static char *find_hidden(const struct root *root, const char *vm_dir, const char *name,
-			 const struct kms_look *look)
+static int is_shown(const struct kms_look *look, const char *id)
+{
+	for (size_t i = 0; i < look->n; i++)
+		if (strcmp(look->vms[i].id, id) == 0)
+			return 1;
+	return 0;
+}
+
+/* Ids of the directories below VM_DIR which are not in the VMM's list, the caller's. */
+static size_t list_hidden(const struct root *root, const char *vm_dir,
+			  const struct kms_look *look, char ***ret)
 {
 	int fd = root_openat(root, vm_dir, O_RDONLY | O_DIRECTORY, 0);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
+	size_t n = 0;
+
+	*ret = NULL;
+	while (dir && (e = readdir(dir))) {
+		if (!vmm_is_id(e->d_name) || is_shown(look, e->d_name))
+			continue;
+		*ret = xrealloc(*ret, (n + 1) * sizeof(**ret));
+		(*ret)[n++] = xstrdup(e->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	else if (fd >= 0)
+		close(fd);
+	return n;
+}
+
+/* One of those with that name: the VMM could not load it, or has not been told of it. */
+static char *find_hidden(const struct root *root, const char *vm_dir, const char *name,
+			 const struct kms_look *look)
+{
+	_cleanup_free_ char **ids = NULL;
+	size_t n = list_hidden(root, vm_dir, look, &ids);
+	_cleanup_free_ char **names = xcalloc(n + 1, sizeof(*names));
 	char *found = NULL;
 
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return NULL;
+	vmdir_names(root, vm_dir, (const char *const *)ids, n, names);
+	for (size_t i = 0; i < n; i++) {
+		if (!found && names[i] && strcmp(names[i], name) == 0)
+			found = steal_ptr(ids[i]);
+		free(ids[i]);
+		free(names[i]);
 	}
-	while (!found && (e = readdir(dir))) {
-		_cleanup_free_ char *other = NULL;
-		int shown = 0;
-
-		if (!vmm_is_id(e->d_name))
-			continue;
-		for (size_t i = 0; i < look->n; i++)
-			shown |= strcmp(look->vms[i].id, e->d_name) == 0;
-		other = shown ? NULL : vmdir_name(root, vm_dir, e->d_name);
-		if (other && strcmp(other, name) == 0)
-			found = xstrdup(e->d_name);
-	}
-	closedir(dir);
 	return found;
 }
 

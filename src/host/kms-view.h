@@ -49,4 +49,6 @@ void kms_view_free(struct kms_view *view);
 /* In the network half. */
 void kms_digest_meta(const struct peer_reply *reply, struct peer_emit *emit);
 void kms_digest_page(const struct peer_reply *reply, struct peer_emit *emit);
+/* The frozen app-compose.json: "local-key" and "secure-time" = "true", "false" or "unwritten". */
+void kms_digest_frozen(const struct peer_reply *reply, struct peer_emit *emit);
 void kms_digest_bootstrap(const struct peer_reply *reply, struct peer_emit *emit);

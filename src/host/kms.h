@@ -19,10 +19,10 @@
 
 /* --- what it needs (render-kms.c) --- */
 
-/* Settings that every KMS needs; one layout needs another. */
+/* Settings that every KMS needs. */
 #define KMS_SETTINGS "DOMAIN KMS_IMAGE KMS_CONTRACT APP_AUTH_IMPLEMENTATION ETH_RPC_URLS"
-/* The first that is not set, or -1. */
-int kms_missing_setting(const struct settings *s);
+/* What one layout needs besides and is not set, or -1. */
+int kms_layout_setting(const struct settings *s);
 
 /* --- what is frozen (kms-record.c) --- */
 

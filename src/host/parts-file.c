@@ -2,8 +2,6 @@
 /* Judges of what lies on this machine: settings, devices, rendered files, programs, image. */
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +9,13 @@
 
 #include "base/alloc.h"
 #include "base/fileio.h"
+#include "host/adopt.h"
 #include "host/devices.h"
+#include "host/foreign.h"
 #include "host/parts.h"
 #include "host/render.h"
-
-#define PROGRAMS "/var/lib/dstack/bin/current"
+#include "host/vmm-version.h"
+#include "host/sha256.h"
 
 enum part_state judge_settings(const struct part_view *v, struct finding *f)
 {
@@ -139,24 +139,30 @@ enum part_state judge_programs(const struct part_view *v, struct finding *f)
 	static const char *const names[] = { "supervisor", "dstack-vmm" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		_cleanup_free_ char *path = xasprintf(PROGRAMS "/%s", names[i]);
+		_cleanup_free_ char *path = xasprintf(PROGRAMS_CURRENT "/%s", names[i]);
 
 		if (is_program(v->root, path))
 			continue;
-		finding_fix(f, "sudo install -D -t /var/lib/dstack/bin/VERSION dstack-vmm "
-			       "supervisor && sudo ln -sfn VERSION " PROGRAMS);
+		if (adopt_possible(v->root))
+			finding_fix(f, "sudo dstack-host up");
+		else
+			finding_fix(f, "sudo install -D -t " PROGRAMS_DIR "/VERSION dstack-vmm "
+				       "supervisor && sudo ln -sfn VERSION " PROGRAMS_CURRENT);
 		return finding_set(f, PART_WAITING, "for %s", path);
 	}
-	return finding_set(f, PART_OK, PROGRAMS);
+	return finding_set(f, PART_OK, PROGRAMS_CURRENT);
 }
 
 /* Files that an image cannot boot without, as metadata.json names them. */
-static const char *image_lacks(const struct root *root, const char *dir, json_t *metadata)
+static const char *image_lacks(const struct root *root, const char *dir,
+			       const struct foreign_file *metadata)
 {
 	static const char *const members[] = { "bios", "kernel", "initrd", "rootfs" };
 
+	if (metadata->error)
+		return "metadata.json (no JSON)";
 	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
-		const char *name = json_string_value(json_object_get(metadata, members[i]));
+		const char *name = peer_get(&metadata->answer, members[i]);
 		_cleanup_free_ char *path = NULL;
 
 		if (!name || strchr(name, '/'))
@@ -165,7 +171,7 @@ static const char *image_lacks(const struct root *root, const char *dir, json_t 
 		if (!root_exists(root, path))
 			return members[i];
 	}
-	return json_object_get(metadata, "cmdline") ? NULL : "cmdline";
+	return peer_get(&metadata->answer, "cmdline") ? NULL : "cmdline";
 }
 
 /* The KMS refuses an image without digest.txt, which is the SHA-256 of sha256sum.txt. */
@@ -174,38 +180,22 @@ static int digest_is_right(const struct root *root, const char *dir)
 	_cleanup_free_ char *sums_path = xasprintf("%s/sha256sum.txt", dir);
 	_cleanup_free_ char *digest_path = xasprintf("%s/digest.txt", dir);
 	_cleanup_free_ char *sums = NULL, *digest = NULL;
-	unsigned char md[32];
-	char hex[65];
+	char hex[SHA256_HEX + 1];
 	size_t len;
 
 	if (file_read(root, sums_path, 1 << 20, &sums, &len) < 0 ||
 	    file_read(root, digest_path, 4096, &digest, NULL) < 0)
 		return 0;
-	if (!EVP_Digest(sums, len, md, NULL, EVP_sha256(), NULL))
-		out_of_memory();
-	for (size_t i = 0; i < sizeof(md); i++)
-		snprintf(hex + 2 * i, 3, "%02x", md[i]);
-	return strncmp(digest, hex, 64) == 0;
+	sha256_hex(sums, len, hex);
+	return strncmp(digest, hex, SHA256_HEX) == 0;
 }
 
-enum part_state judge_image(const struct part_view *v, struct finding *f)
+static enum part_state judge_contents(const struct part_view *v, const char *dir,
+				      const struct foreign_file *metadata, struct finding *f)
 {
-	const char *images = setting(v->settings, KEY_IMAGE_DIR), *lacks;
 	const char *version = setting(v->settings, KEY_IMAGE_VERSION);
-	_cleanup_free_ char *dir = xasprintf("%s/dstack-%s", images, version);
-	_cleanup_free_ char *path = xasprintf("%s/metadata.json", dir), *text = NULL;
-	json_t *metadata;
-	size_t len;
-	int r = file_read(v->root, path, 1 << 20, &text, &len);
+	const char *lacks = image_lacks(v->root, dir, metadata);
 
-	finding_fix(f, "sudo tar -xf dstack-%s.tar.gz -C %s", version, images);
-	if (r == -ENOENT)
-		return finding_set(f, PART_WAITING, "for %s", dir);
-	if (r < 0)
-		return finding_set(f, PART_UNKNOWN, "%s: %s", path, strerror(-r));
-	metadata = json_loadb(text, len, 0, NULL);
-	lacks = metadata ? image_lacks(v->root, dir, metadata) : "metadata.json (no JSON)";
-	json_decref(metadata);
 	if (!lacks && !digest_is_right(v->root, dir))
 		lacks = "digest.txt, equal to the SHA-256 of sha256sum.txt";
 	if (lacks)
@@ -213,4 +203,28 @@ enum part_state judge_image(const struct part_view *v, struct finding *f)
 	free(f->fix);
 	f->fix = NULL;
 	return finding_set(f, PART_OK, "dstack-%s", version);
+}
+
+enum part_state judge_image(const struct part_view *v, struct finding *f)
+{
+	const char *images = setting(v->settings, KEY_IMAGE_DIR);
+	const char *version = setting(v->settings, KEY_IMAGE_VERSION);
+	_cleanup_free_ char *dir = xasprintf("%s/dstack-%s", images, version);
+	struct foreign_file metadata = {
+		.path = xasprintf("%s/metadata.json", dir),
+		.digest = foreign_digest_image,
+	};
+	int r = foreign_read(v->root, &metadata, 1);
+
+	if (r == 0 && metadata.error != -EBADMSG)
+		r = metadata.error;
+	finding_fix(f, "sudo tar -xf dstack-%s.tar.gz -C %s", version, images);
+	if (r == -ENOENT)
+		finding_set(f, PART_WAITING, "for %s", dir);
+	else if (r < 0)
+		finding_set(f, PART_UNKNOWN, "%s: %s", metadata.path, strerror(-r));
+	else
+		judge_contents(v, dir, &metadata, f);
+	foreign_free(&metadata, 1);
+	return f->state;
 }

@@ -303,6 +303,8 @@ static int forget(const struct peer_request *all, size_t n)
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		r = blank(zero, all[i].bearer);
 		if (r == 0)
+			r = blank(zero, all[i].header);
+		if (r == 0)
 			r = blank(zero, all[i].body);
 	}
 	return r;
@@ -330,13 +332,20 @@ void peer_be_half(const struct peer_share *share)
 		mine[i] = share->all[share->from + i];
 		mine[i].bearer = copy(mine[i].bearer);
 		mine[i].body = copy(mine[i].body);
+		mine[i].header = copy(mine[i].header);
 	}
 	r = forget(share->all, share->n_all);
 	if (r == 0)
 		r = peer_lock_down(mine, share->n, &sock, share->parent);
 	record_add_ready(&out, -r);
 	peer_send(sock, &out);
-	if (r == 0)
+	if (r == 0 && mine[0].kind == PEER_FILE)
+		peer_read_files(mine, share->n, sock);
+	else if (r == 0 && mine[0].kind == PEER_WORK)
+		mine[0].work(mine, share->n, sock);
+	else if (r == 0 && mine[0].kind == PEER_DNS)
+		peer_resolve(mine, share->n, sock);
+	else if (r == 0)
 		peer_run(mine, share->n, sock);
 	_exit(0);
 }

@@ -24,7 +24,8 @@ struct peer_emit {
 struct peer_share {
 	const struct peer_request *all; /* of peer_ask() */
 	size_t n_all;
-	size_t from, n; /* its own; either all of them have a descriptor or none has */
+	size_t from, n; /* its own; either all of them have a descriptor or none has, and
+			   either all of them are files or none is */
 	int sock;	/* to the other half */
 	pid_t parent;	/* which that is */
 };
@@ -38,8 +39,23 @@ _noreturn_ void peer_be_half(const struct peer_share *share);
 int peer_lock_down(struct peer_request *requests, size_t n, int *sock, pid_t parent)
 	_must_check_;
 
+struct peer_record;
+
+/* The certificates that a finished transfer has seen, as facts. `easy` is curl's handle. */
+void peer_certs(void *easy, const struct peer_request *request, struct peer_emit *emit);
+
 /* Asks all and sends the records of each. */
 void peer_run(const struct peer_request *requests, size_t n, int sock);
+/* The same with PEER_DNS. */
+void peer_resolve(const struct peer_request *requests, size_t n, int sock);
+/* The same with PEER_FILE. */
+void peer_read_files(const struct peer_request *requests, size_t n, int sock);
+/* Ends request `emit->index` of a PEER_WORK: what was emitted, and why it failed (NULL: it did
+ * not). */
+void peer_work_end(struct peer_emit *emit, const char *trouble, int sock);
+/* Digests the reply, unless done->error says that there is none, and sends the records. */
+void peer_finish(const struct peer_request *request, const struct peer_reply *reply,
+		 struct peer_record *done, int sock);
 /* All of `out` to the other half; ends the process when nobody reads any more. */
 void peer_send(int sock, const struct strbuf *out);
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A network half at work: all its requests at once with curl multi. */
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "host/lib-curl.h"
 #include "host/peer-half.h"
 #include "host/peer-record.h"
 
@@ -37,7 +37,6 @@ struct outcome {
 	enum peer_error error;
 	const char *text;
 	struct peer_reply reply;
-	unsigned ms;
 };
 
 struct work {
@@ -159,36 +158,46 @@ static enum peer_error error_of(CURLcode code, const struct job *job)
 	/* clang-format on */
 }
 
-/* Digests the reply and sends the records of one request. */
-static void finish(const struct peer_request *request, unsigned index,
-		   const struct outcome *outcome, int sock)
+void peer_finish(const struct peer_request *request, const struct peer_reply *reply,
+		 struct peer_record *done, int sock)
 {
-	struct peer_emit emit = { .index = index };
-	struct peer_record done = {
-		.index = index,
-		.error = outcome->error,
-		.status = outcome->reply.status,
-		.ms = outcome->ms,
-		.text = outcome->text,
-	};
+	struct peer_emit emit = { .index = done->index };
 
-	if (outcome->error == PEER_OK && request->digest)
-		request->digest(&outcome->reply, &emit);
+	if (done->error == PEER_OK && request->digest)
+		request->digest(reply, &emit);
 	if (emit.truncated) {
-		done.error = PEER_TOO_LARGE;
-		done.text = "tells more than may be told";
+		done->error = PEER_TOO_LARGE;
+		done->text = "tells more than may be told";
 	}
-	record_add_done(&emit.out, &done);
+	record_add_done(&emit.out, done);
 	peer_send(sock, &emit.out);
 	sb_free(&emit.out);
 }
 
-static void job_end(struct work *w, struct job *job, struct outcome *outcome)
+static void job_end(struct work *w, struct job *job, const struct outcome *outcome)
 {
-	outcome->ms = (unsigned)(clock_ms() - job->start);
-	finish(&job->request, job->index, outcome, w->sock);
+	struct peer_record done = {
+		.index = job->index,
+		.error = outcome->error,
+		.status = outcome->reply.status,
+		.ms = (unsigned)(clock_ms() - job->start),
+		.text = outcome->text,
+	};
+
+	peer_finish(&job->request, &outcome->reply, &done, w->sock);
 	job->done = 1;
 	w->n_done++;
+}
+
+static void send_certs(struct work *w, struct job *job)
+{
+	struct peer_emit emit = { .index = job->index };
+
+	if (!(job->request.tls & PEER_TLS_TELL))
+		return;
+	peer_certs(job->easy, &job->request, &emit);
+	peer_send(w->sock, &emit.out);
+	sb_free(&emit.out);
 }
 
 static void job_end_http(struct work *w, struct job *job, CURLcode code)
@@ -197,11 +206,12 @@ static void job_end_http(struct work *w, struct job *job, CURLcode code)
 		.error = error_of(code, job),
 		.text = job->too_large ? "larger than it may be" :
 			*job->error    ? job->error :
-					 curl_easy_strerror(code),
+					 sym_curl_easy_strerror(code),
 		.reply = { .body = job->body.data ? job->body.data : "", .len = job->body.len },
 	};
 
-	curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &o.reply.status);
+	sym_curl_easy_getinfo(job->easy, CURLINFO_RESPONSE_CODE, &o.reply.status);
+	send_certs(w, job);
 	job_end(w, job, &o);
 	sb_free(&job->body);
 }
@@ -224,55 +234,63 @@ static void set_common(struct job *job)
 	CURL *e = job->easy;
 	const struct peer_request *q = &job->request;
 
-	curl_easy_setopt(e, CURLOPT_URL, job->url ? job->url : q->url);
-	curl_easy_setopt(e, CURLOPT_PRIVATE, job);
-	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, job->error);
-	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(e, CURLOPT_PROXY, "");
-	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)q->timeout_ms);
-	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)q->timeout_ms);
+	sym_curl_easy_setopt(e, CURLOPT_URL, job->url ? job->url : q->url);
+	sym_curl_easy_setopt(e, CURLOPT_PRIVATE, job);
+	sym_curl_easy_setopt(e, CURLOPT_ERRORBUFFER, job->error);
+	sym_curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	sym_curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	sym_curl_easy_setopt(e, CURLOPT_PROXY, "");
+	sym_curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	sym_curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	sym_curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)q->timeout_ms);
+	sym_curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)q->timeout_ms);
 	/* A resolver that hangs must not hold up the others when its time is over. */
-	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
+	sym_curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
 	/* Two sockets to "localhost" are two services. A connection for frames must not be
 	 * closed when curl's part in it is over. */
-	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-	curl_easy_setopt(e, CURLOPT_FORBID_REUSE, q->kind == PEER_HTTP ? 1L : 0L);
+	sym_curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+	sym_curl_easy_setopt(e, CURLOPT_FORBID_REUSE, q->kind == PEER_HTTP ? 1L : 0L);
 	if (q->fd < 0)
 		return;
 	/* Whatever the URL names, for Host: and certificate: no lookup, one attempt. */
-	job->connect_to = curl_slist_append(NULL, "::127.0.0.1:");
-	curl_easy_setopt(e, CURLOPT_CONNECT_TO, job->connect_to);
-	curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-	curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, job);
-	curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_socket_options);
+	job->connect_to = sym_curl_slist_append(NULL, "::127.0.0.1:");
+	sym_curl_easy_setopt(e, CURLOPT_CONNECT_TO, job->connect_to);
+	sym_curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+	sym_curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, job);
+	sym_curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_socket_options);
 }
 
 static void set_tls(struct job *job)
 {
-	const char *pem = job->request.ca_pem;
+	int tell = job->request.tls & PEER_TLS_TELL, own = job->request.tls & PEER_TLS_SYSTEM;
+	const char *pem = tell ? NULL : job->request.ca_pem;
 	struct curl_blob ca = { (void *)(uintptr_t)pem, pem ? strlen(pem) : 0,
 				CURL_BLOB_NOCOPY };
 
-	/* The machine's own list is never asked: it takes milliseconds to read. */
-	curl_easy_setopt(job->easy, CURLOPT_CAINFO, NULL);
-	curl_easy_setopt(job->easy, CURLOPT_CAPATH, NULL);
-	curl_easy_setopt(job->easy, CURLOPT_SSL_VERIFYPEER, pem ? 1L : 0L);
-	curl_easy_setopt(job->easy, CURLOPT_SSL_VERIFYHOST, pem ? 2L : 0L);
+	/* The machine's own list is read by hash: as one file it takes milliseconds. */
+	sym_curl_easy_setopt(job->easy, CURLOPT_CAINFO, NULL);
+	sym_curl_easy_setopt(job->easy, CURLOPT_CAPATH, own ? "/etc/ssl/certs" : NULL);
+	sym_curl_easy_setopt(job->easy, CURLOPT_SSL_VERIFYPEER, pem || own ? 1L : 0L);
+	sym_curl_easy_setopt(job->easy, CURLOPT_SSL_VERIFYHOST, pem || own ? 2L : 0L);
+	sym_curl_easy_setopt(job->easy, CURLOPT_CERTINFO, tell ? 1L : 0L);
 	if (pem)
-		curl_easy_setopt(job->easy, CURLOPT_CAINFO_BLOB, &ca);
+		sym_curl_easy_setopt(job->easy, CURLOPT_CAINFO_BLOB, &ca);
+}
+
+static void add_line(struct job *job, const char *line)
+{
+	struct curl_slist *list = sym_curl_slist_append(job->headers, line);
+
+	if (!list)
+		out_of_memory();
+	job->headers = list;
 }
 
 static void add_header(struct job *job, const char *name, const char *value)
 {
 	_cleanup_free_ char *line = xasprintf("%s: %s", name, value);
-	struct curl_slist *list = curl_slist_append(job->headers, line);
 
-	if (!list)
-		out_of_memory();
-	job->headers = list;
+	add_line(job, line);
 }
 
 static void set_http(struct job *job)
@@ -281,16 +299,16 @@ static void set_http(struct job *job)
 	CURL *e = job->easy;
 	_cleanup_free_ char *bearer = q->bearer ? xasprintf("Bearer %s", q->bearer) : NULL;
 
-	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(e, CURLOPT_USERAGENT, "dstack-host");
-	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(e, CURLOPT_WRITEDATA, job);
-	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(e, CURLOPT_HEADERDATA, job);
-	curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)q->max_body);
+	sym_curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	sym_curl_easy_setopt(e, CURLOPT_USERAGENT, "dstack-host");
+	sym_curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	sym_curl_easy_setopt(e, CURLOPT_WRITEDATA, job);
+	sym_curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	sym_curl_easy_setopt(e, CURLOPT_HEADERDATA, job);
+	sym_curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)q->max_body);
 	if (q->body) {
-		curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(q->body));
-		curl_easy_setopt(e, CURLOPT_POSTFIELDS, q->body);
+		sym_curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(q->body));
+		sym_curl_easy_setopt(e, CURLOPT_POSTFIELDS, q->body);
 		add_header(job, "Content-Type",
 			   q->content_type ? q->content_type : "application/json");
 		/* No round trip to ask whether the body may come. */
@@ -298,8 +316,10 @@ static void set_http(struct job *job)
 	}
 	if (bearer)
 		add_header(job, "Authorization", bearer);
+	if (q->header)
+		add_line(job, q->header);
 	if (job->headers)
-		curl_easy_setopt(e, CURLOPT_HTTPHEADER, job->headers);
+		sym_curl_easy_setopt(e, CURLOPT_HTTPHEADER, job->headers);
 	set_tls(job);
 }
 
@@ -333,8 +353,9 @@ static void job_start(struct work *w, struct job *job)
 		job->in_frames = 1;
 		return;
 	}
-	job->easy = q->url && !has_line_break(q->bearer) && !has_line_break(q->content_type) ?
-			    curl_easy_init() :
+	job->easy = q->url && !has_line_break(q->bearer) && !has_line_break(q->content_type) &&
+			    !has_line_break(q->header) ?
+			    sym_curl_easy_init() :
 			    NULL;
 	if (!job->easy) {
 		job_refuse(w, job, "bad request");
@@ -346,10 +367,10 @@ static void job_start(struct work *w, struct job *job)
 	if (q->kind == PEER_HTTP)
 		set_http(job);
 	else
-		curl_easy_setopt(job->easy, CURLOPT_CONNECT_ONLY, 1L);
-	failed = curl_multi_add_handle(w->multi, job->easy);
+		sym_curl_easy_setopt(job->easy, CURLOPT_CONNECT_ONLY, 1L);
+	failed = sym_curl_multi_add_handle(w->multi, job->easy);
 	if (failed != CURLM_OK)
-		job_refuse(w, job, curl_multi_strerror(failed));
+		job_refuse(w, job, sym_curl_multi_strerror(failed));
 }
 
 /* A transfer has ended; for frames this was only the connection. */
@@ -362,7 +383,7 @@ static void job_transferred(struct work *w, struct job *job, CURLcode code)
 		job_end_http(w, job, code);
 		return;
 	}
-	curl_easy_getinfo(job->easy, CURLINFO_ACTIVESOCKET, &fd);
+	sym_curl_easy_getinfo(job->easy, CURLINFO_ACTIVESOCKET, &fd);
 	if (fd == CURL_SOCKET_BAD) {
 		job_end_http(w, job, CURLE_COULDNT_CONNECT);
 		return;
@@ -376,12 +397,12 @@ static void read_messages(struct work *w)
 	struct CURLMsg *msg;
 	int left;
 
-	while ((msg = curl_multi_info_read(w->multi, &left))) {
+	while ((msg = sym_curl_multi_info_read(w->multi, &left))) {
 		struct job *job = NULL;
 
 		if (msg->msg != CURLMSG_DONE)
 			continue;
-		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &job);
+		sym_curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &job);
 		job_transferred(w, job, msg->data.result);
 	}
 }
@@ -428,7 +449,7 @@ static void wait_for_any(struct work *w)
 		if (left < most)
 			most = left;
 	}
-	curl_multi_poll(w->multi, fds, n, most, NULL);
+	sym_curl_multi_poll(w->multi, fds, n, most, NULL);
 }
 
 void peer_run(const struct peer_request *requests, size_t n, int sock)
@@ -436,9 +457,9 @@ void peer_run(const struct peer_request *requests, size_t n, int sock)
 	struct work w = { .n = n, .sock = sock };
 	int running;
 
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
+	if (sym_curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
 		return;
-	w.multi = curl_multi_init();
+	w.multi = sym_curl_multi_init();
 	if (!w.multi)
 		return;
 	w.jobs = xcalloc(n, sizeof(*w.jobs));
@@ -455,7 +476,7 @@ void peer_run(const struct peer_request *requests, size_t n, int sock)
 	}
 	/* Nothing is freed: the process ends, and tidying up would wait for resolvers. */
 	while (w.n_done < w.n) {
-		curl_multi_perform(w.multi, &running);
+		sym_curl_multi_perform(w.multi, &running);
 		read_messages(&w);
 		step_frames(&w);
 		if (w.n_done < w.n)

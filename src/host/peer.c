@@ -14,6 +14,8 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "host/lib-crypto.h"
+#include "host/lib-curl.h"
 #include "host/peer-half.h"
 #include "host/peer-plan.h"
 #include "host/peer-record.h"
@@ -220,26 +222,49 @@ static int start_half(struct peer_share *share, struct half *h)
 	return 0;
 }
 
-static uint64_t last_deadline(const struct peer_request *requests, size_t n)
+static unsigned timeout_of(const struct peer_request *q)
+{
+	return q->timeout_ms ? q->timeout_ms : PEER_TIMEOUT_DEFAULT_MS;
+}
+
+static unsigned longest_of(const struct peer_request *requests, size_t n)
 {
 	unsigned longest = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		unsigned ms = requests[i].timeout_ms ? requests[i].timeout_ms :
-						       PEER_TIMEOUT_DEFAULT_MS;
+	for (size_t i = 0; i < n; i++)
+		if (timeout_of(&requests[i]) > longest)
+			longest = timeout_of(&requests[i]);
+	return longest;
+}
 
-		if (ms > longest)
-			longest = ms;
-	}
-	return clock_ms() + longest + GRACE_MS;
+struct turn {
+	size_t half;
+	unsigned ms;
+};
+
+static int longest_first(const void *a, const void *b)
+{
+	const struct turn *x = a, *y = b;
+
+	return x->ms != y->ms ? (x->ms < y->ms ? 1 : -1) : x->half < y->half ? -1 : 1;
 }
 
 static void start_all(const struct peer_plan *plan, struct peer_answer *answers, char *done,
 		      struct half *halves)
 {
 	struct peer_share share = { .all = plan->requests, .n_all = plan->n, .parent = getpid() };
+	_cleanup_free_ struct turn *turns = xcalloc(plan->n_halves, sizeof(*turns));
 
+	/* Whom everybody may have to wait for is asked first. */
 	for (size_t i = 0; i < plan->n_halves; i++) {
+		size_t from = plan->from[i];
+
+		turns[i] = (struct turn){ i, longest_of(plan->requests + from,
+							plan->from[i + 1] - from) };
+	}
+	qsort(turns, plan->n_halves, sizeof(*turns), longest_first);
+	for (size_t t = 0; t < plan->n_halves; t++) {
+		size_t i = turns[t].half;
 		struct half *h = &halves[i];
 
 		share.from = plan->from[i];
@@ -271,27 +296,65 @@ static int finish_all(struct half *halves, size_t n)
 	return ready ? 0 : cause;
 }
 
-int peer_ask(const struct peer_request *requests, size_t n, struct peer_answer *answers)
+/* Before the halves are forked: once for all of them, and none may open a library. Who only
+ * reads files needs none. */
+static int load_libraries(const struct peer_request *requests, size_t n)
+{
+	size_t i = 0;
+	int r;
+
+	while (i < n && (requests[i].kind == PEER_FILE || requests[i].kind == PEER_WORK))
+		i++;
+	if (i == n)
+		return 0; /* also nobody at all is asked */
+	/* First: it wants to be told who allocates. */
+	r = libcrypto_load();
+	return r < 0 ? r : libcurl_load();
+}
+
+static int ask(const struct peer_request *requests, size_t n, struct peer_answer *answers,
+	       void (*meanwhile)(void *arg), void *arg)
 {
 	_cleanup_(peer_plan_free) struct peer_plan plan = { 0 };
 	_cleanup_free_ struct peer_answer *planned = xcalloc(n, sizeof(*planned));
 	_cleanup_free_ char *done = xcalloc(n, 1);
 	_cleanup_free_ struct half *halves = NULL;
+	uint64_t deadline;
 	int r;
 
-	memset(answers, 0, n * sizeof(*answers));
-	if (n > REQUESTS_MAX)
-		return -E2BIG;
 	peer_plan(requests, n, &plan);
 	halves = xcalloc(plan.n_halves, sizeof(*halves));
 	start_all(&plan, planned, done, halves);
-	collect(halves, plan.n_halves, last_deadline(requests, n));
+	deadline = clock_ms() + longest_of(requests, n) + GRACE_MS;
+	meanwhile(arg);
+	collect(halves, plan.n_halves, deadline);
 	r = finish_all(halves, plan.n_halves);
 	if (r < 0)
 		peer_answers_free(planned, n);
 	for (size_t i = 0; i < n; i++)
 		answers[plan.order[i]] = planned[i];
 	return r;
+}
+
+int peer_ask_while(const struct peer_request *requests, size_t n, struct peer_answer *answers,
+		   void (*meanwhile)(void *arg), void *arg)
+{
+	int r = n > REQUESTS_MAX ? -E2BIG : load_libraries(requests, n);
+
+	memset(answers, 0, n * sizeof(*answers));
+	if (r == 0)
+		return ask(requests, n, answers, meanwhile, arg);
+	meanwhile(arg);
+	return r;
+}
+
+static void nothing(void *arg _unused_)
+{
+}
+
+int peer_ask(const struct peer_request *requests, size_t n, struct peer_answer *answers)
+{
+	return peer_ask_while(requests, n, answers, nothing, NULL);
 }
 
 const char *peer_get(const struct peer_answer *answer, const char *key)
