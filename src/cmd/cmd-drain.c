@@ -5,8 +5,10 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -17,17 +19,20 @@
 #include "cmd/cmd.h"
 #include "host/drain.h"
 #include "host/parts.h"
-#include "host/supervise.h"
+#include "host/slice.h"
 #include "host/units.h"
 
 #define SUPERVISOR "dstack-supervisor.service"
 #define DRAINED "dstack-drained.target"
+/* The target cannot be started by hand; this one reaches it, once nothing runs any more. */
+#define NOTE "dstack-drained.service"
 #define GUEST_MS 30000
 /* dstack-drain.service gives 180 s for all of it. */
 #define GUEST_AT_SHUTDOWN_MS 90000
-/* systemd itself loses patience with the supervisor after 90 s. */
-#define SUPERVISOR_MS 100000
-#define ORPHAN_MS 10000
+/* As long as systemd would wait for it. */
+#define SUPERVISOR_MS 90000
+#define REST_MS 10000
+#define UNIT_MS 30000
 #define TICK_MS 100
 
 static int confirm(const struct cmd_ctx *ctx, const struct drain *d)
@@ -42,7 +47,7 @@ static int confirm(const struct cmd_ctx *ctx, const struct drain *d)
 	}
 	for (size_t i = 0; i < d->n; i++)
 		sb_addf(&names, "%s%s", i ? ", " : "", d->guests[i].name);
-	if (!names.len && supervise_list(&ctx->root, &list) == 0 && list.n) {
+	if (!names.len && slice_list(&ctx->root, &list) == 0 && list.n) {
 		_cleanup_free_ char *text = slice_processes_text(&list);
 
 		sb_add(&names, text);
@@ -55,18 +60,36 @@ static int confirm(const struct cmd_ctx *ctx, const struct drain *d)
 	return EXIT_FAILED;
 }
 
-static int has_ended(struct units *u, int *r)
+static int in_state(const struct unit_state *s, const char *state)
 {
-	_cleanup_unit_state_ struct unit_state s = { 0 };
-
-	*r = units_get(u, SUPERVISOR, &s);
-	return *r == 0 && !s.job && s.active &&
-	       (strcmp(s.active, "inactive") == 0 || strcmp(s.active, "failed") == 0);
+	return !s->job && s->active && strcmp(s->active, state) == 0;
 }
 
-/* systemd takes a moment from the end of the process to the end of the unit, and a job of
- * its own may be before ours. */
-static int wait_inactive(struct units *u, uint64_t deadline)
+/* 1: yes, 0: not yet, or -errno. */
+static int has_ended(struct units *u)
+{
+	_cleanup_unit_state_ struct unit_state s = { 0 };
+	int r = units_get(u, SUPERVISOR, &s);
+
+	return r < 0 ? r : in_state(&s, "inactive") || in_state(&s, "failed");
+}
+
+/* The same. */
+static int is_noted(struct units *u)
+{
+	_cleanup_unit_state_ struct unit_state target = { 0 }, note = { 0 };
+	int r = units_get(u, DRAINED, &target);
+
+	if (r == 0)
+		r = units_get(u, NOTE, &note);
+	if (r < 0 || in_state(&target, "active"))
+		return r < 0 ? r : 1;
+	return in_state(&note, "failed") ? -EBUSY : 0;
+}
+
+/* systemd takes a moment from the end of a process to the end of its unit, and from there to
+ * what comes after it; a job of its own may be before ours. */
+static int wait_until(struct units *u, int (*done)(struct units *u), uint64_t deadline)
 {
 	const struct itimerspec every = {
 		.it_interval.tv_nsec = TICK_MS * 1000000L,
@@ -78,51 +101,64 @@ static int wait_inactive(struct units *u, uint64_t deadline)
 
 	if (timer < 0 || timerfd_settime(timer, 0, &every, NULL) < 0)
 		return -errno;
-	while (!has_ended(u, &r)) {
-		if (r < 0)
-			return r;
+	while ((r = done(u)) == 0) {
 		if (clock_ms() >= deadline)
 			return -ETIMEDOUT;
 		if (read(timer, &ticks, sizeof(ticks)) < 0 && errno != EINTR)
 			return -errno;
 	}
-	return 0;
+	return r < 0 ? r : 0;
 }
 
+/* By a signal, because its unit refuses to be stopped; it ends what it runs itself. */
 static int end_supervisor(const struct cmd_ctx *ctx, struct units *u)
 {
 	_cleanup_unit_state_ struct unit_state s = { 0 };
-	uint64_t deadline = clock_ms() + SUPERVISOR_MS;
 	_cleanup_close_ int pidfd = -1;
 	int r = units_get(u, SUPERVISOR, &s);
 
 	if (r < 0)
 		return cmd_failed(r, "ask systemd about " SUPERVISOR);
 	if (s.main_pid)
-		pidfd = supervise_pidfd(&ctx->root, (pid_t)s.main_pid);
-	r = units_do(u, UNIT_START, DRAINED);
-	if (r < 0)
-		return cmd_failed(r, "start " DRAINED);
-	if (pidfd >= 0)
-		supervise_wait(&pidfd, 1, deadline);
-	r = wait_inactive(u, deadline);
-	return r < 0 ? cmd_failed(r, "end " SUPERVISOR) : EXIT_FINE;
+		pidfd = slice_pidfd(&ctx->root, (pid_t)s.main_pid);
+	if (pidfd < 0)
+		return EXIT_FINE;
+	if (pidfd_send_signal(pidfd, SIGTERM, NULL, 0) < 0 && errno != ESRCH)
+		return cmd_failed(-errno, "end " SUPERVISOR);
+	if (slice_wait(&pidfd, 1, clock_ms() + SUPERVISOR_MS))
+		log_warning("the supervisor does not end by itself");
+	return EXIT_FINE;
 }
 
-static int end_orphans(const struct cmd_ctx *ctx)
+/* Whatever is still there, a supervisor that did not want to end too. */
+static int end_rest(const struct cmd_ctx *ctx, struct units *u)
 {
 	_cleanup_slice_processes_ struct slice_processes list = { 0 };
 	_cleanup_free_ char *text = NULL;
-	int r = supervise_list(&ctx->root, &list);
+	int r = slice_list(&ctx->root, &list);
 
 	if (r < 0)
 		return cmd_failed(r, "look for what the supervisor left behind");
-	if (list.n == 0)
-		return EXIT_FINE;
-	text = slice_processes_text(&list);
-	log_info("ending what a supervisor left behind: %s", text);
-	r = supervise_end_all(&ctx->root, ORPHAN_MS);
-	return r < 0 ? cmd_failed(r, "end %s", text) : EXIT_FINE;
+	if (list.n) {
+		text = slice_processes_text(&list);
+		log_info("ending what a supervisor left behind: %s", text);
+		r = slice_end_all(&ctx->root, REST_MS);
+		if (r < 0)
+			return cmd_failed(r, "end %s", text);
+	}
+	r = wait_until(u, has_ended, clock_ms() + UNIT_MS);
+	return r < 0 ? cmd_failed(r, "end " SUPERVISOR) : EXIT_FINE;
+}
+
+/* So that neither apt nor a boot of services undoes it. */
+static int note_drained(struct units *u)
+{
+	int r = units_do(u, UNIT_START, NOTE);
+
+	if (r == 0)
+		r = wait_until(u, is_noted, clock_ms() + UNIT_MS);
+	return r < 0 ? cmd_failed(r, "reach " DRAINED " (see systemctl status " NOTE ")") :
+		       EXIT_FINE;
 }
 
 static void ask_guests(struct drain *d, unsigned wait_ms)
@@ -147,8 +183,10 @@ static int drain(const struct cmd_ctx *ctx, struct units *u, struct drain *d)
 	drain_stop(d);
 	code = end_supervisor(ctx, u);
 	if (code == EXIT_FINE)
-		code = end_orphans(ctx);
+		code = end_rest(ctx, u);
 	drain_mark_started(d);
+	if (code == EXIT_FINE)
+		code = note_drained(u);
 	if (code != EXIT_FINE)
 		return code;
 	/* A supervisor that was killed leaves its unit failed; that is over now. */
@@ -170,10 +208,17 @@ static int at_shutdown(struct drain *d, const char *trouble)
 static int on_request(const struct cmd_ctx *ctx, struct units *u, struct drain *d, int yes,
 		      const char *trouble)
 {
-	int code = yes ? EXIT_FINE : confirm(ctx, d);
+	int code = yes ? EXIT_FINE : confirm(ctx, d), r;
+	_cleanup_close_ int held = -1;
 
 	if (code != EXIT_FINE)
 		return code;
+	/* A start under way would bring up again what this ends. */
+	r = drain_hold(&ctx->root, &held);
+	if (r == -EBUSY)
+		log_error("another drain is under way");
+	if (r < 0)
+		return r == -EBUSY ? EXIT_LOCKED : cmd_failed(r, "keep the supervisor from starting");
 	if (trouble)
 		log_warning("%s; guests are ended without being asked", trouble);
 	return drain(ctx, u, d);

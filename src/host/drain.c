@@ -14,12 +14,42 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "host/probes.h"
-#include "host/supervise.h"
+#include "host/slice.h"
 #include "host/vmm.h"
 
+#define LOCK "/run/dstack/.drain"
 #define STARTED "{\"started\":true}"
 /* StopVm returns when SIGKILL was sent. */
 #define STOPPED_MS 5000
+
+/* An open-file-description lock: gone with the process that drains, whatever ends that. */
+int drain_hold(const struct root *root, int *ret_fd)
+{
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	_cleanup_close_ int fd = -1;
+	int r = root_mkdirs(root, "/run/dstack", 0755);
+
+	if (r < 0)
+		return r;
+	fd = root_openat(root, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fd;
+	if (fcntl(fd, F_OFD_SETLK, &fl) < 0)
+		return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+int drain_under_way(const struct root *root)
+{
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	_cleanup_close_ int fd = root_openat(root, LOCK, O_RDONLY | O_NOFOLLOW, 0);
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	return fcntl(fd, F_OFD_GETLK, &fl) < 0 ? -errno : fl.l_type != F_UNLCK;
+}
 
 static void add_running(struct drain *d, const struct vmm_vm *vm)
 {
@@ -73,7 +103,7 @@ static void take_process(struct drain *d, const char *fact)
 		if (strncmp(id + 1, g->id, len) != 0 || (id[1 + len] && id[1 + len] != ' '))
 			continue;
 		if (g->pidfd < 0)
-			g->pidfd = supervise_pidfd(d->root, (pid_t)pid);
+			g->pidfd = slice_pidfd(d->root, (pid_t)pid);
 	}
 }
 
@@ -82,7 +112,7 @@ static int ask_supervisor(struct drain *d, char **trouble)
 	struct probe_result results[PROBE_COUNT] = { 0 };
 	const struct peer_answer *a = &results[PROBE_PROCESSES].answer;
 	char *why = NULL;
-	int r = probes_ask(d->root, d->settings, PROBE(PROBE_PROCESSES), results);
+	int r = probes_ask(d->root, d->settings, PROBE(PROBE_PROCESSES), 0, results);
 
 	if (r < 0) {
 		*trouble = xasprintf("the supervisor cannot be asked: %s", strerror(-r));
@@ -117,7 +147,7 @@ static void wait_for(struct drain *d, int only_asked, unsigned ms)
 	for (size_t i = 0; i < d->n; i++)
 		if (d->guests[i].pidfd >= 0 && (d->guests[i].asked || !only_asked))
 			fds[n++] = d->guests[i].pidfd;
-	supervise_wait(fds, n, clock_ms() + ms);
+	slice_wait(fds, n, clock_ms() + ms);
 	free(fds);
 }
 
@@ -128,7 +158,7 @@ size_t drain_living(struct drain *d)
 	for (size_t i = 0; i < d->n; i++) {
 		struct drain_guest *g = &d->guests[i];
 
-		if (g->pidfd >= 0 && supervise_wait(&g->pidfd, 1, clock_ms()) == 0) {
+		if (g->pidfd >= 0 && slice_wait(&g->pidfd, 1, clock_ms()) == 0) {
 			close(g->pidfd);
 			g->pidfd = -1;
 		}

@@ -21,6 +21,11 @@ struct drain {
 	size_t n;
 };
 
+/* From here on no supervisor starts (see drain_under_way()), until *ret_fd is closed. 0,
+ * -EBUSY: another drain is under way, or -errno. */
+int drain_hold(const struct root *root, int *ret_fd) _must_check_;
+/* 1, 0 or -errno. */
+int drain_under_way(const struct root *root) _must_check_;
 /* Who runs, by VMM and supervisor. 0, or -errno with what is wrong in *trouble, the
  * caller's: then nobody can be asked. */
 int drain_find(const struct root *root, const struct settings *s, struct drain *ret,

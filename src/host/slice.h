@@ -20,17 +20,17 @@ struct slice_processes {
 };
 
 /* All processes of the slice but this one; none when there is no such slice. 0 or -errno. */
-int supervise_list(const struct root *root, struct slice_processes *ret) _must_check_;
+int slice_list(const struct root *root, struct slice_processes *ret) _must_check_;
 void slice_processes_free(struct slice_processes *list);
 /* "12 qemu-system-x86, 14 passt", the caller's. */
 char *slice_processes_text(const struct slice_processes *list) _must_check_;
 
 /* A handle on a process that is in the slice. A descriptor, or -ESRCH when it is not. */
-int supervise_pidfd(const struct root *root, pid_t pid) _must_check_;
+int slice_pidfd(const struct root *root, pid_t pid) _must_check_;
 /* Waits until all have ended or the deadline has passed. How many still live. */
-size_t supervise_wait(const int *pidfds, size_t n, uint64_t deadline);
+size_t slice_wait(const int *pidfds, size_t n, uint64_t deadline);
 /* SIGTERM, and after `patience_ms` SIGKILL, until the slice is empty (of all but this
  * process). 0, -EBUSY when something stays, or -errno. */
-int supervise_end_all(const struct root *root, unsigned patience_ms) _must_check_;
+int slice_end_all(const struct root *root, unsigned patience_ms) _must_check_;
 
 #define _cleanup_slice_processes_ _cleanup_(slice_processes_free)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The control group of dstackcvm.slice: the kernel's own list of what the supervisor runs. */
-#include "host/supervise.h"
+#include "host/slice.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -93,7 +93,7 @@ static int walk(const struct root *root, const char *dir, unsigned depth,
 	return r;
 }
 
-int supervise_list(const struct root *root, struct slice_processes *ret)
+int slice_list(const struct root *root, struct slice_processes *ret)
 {
 	static const char *const trees[] = { "/sys/fs/cgroup/" GUARD_SLICE,
 					     "/sys/fs/cgroup/unified/" GUARD_SLICE };
@@ -125,7 +125,7 @@ char *slice_processes_text(const struct slice_processes *list)
 	return sb_steal(&sb);
 }
 
-int supervise_pidfd(const struct root *root, pid_t pid)
+int slice_pidfd(const struct root *root, pid_t pid)
 {
 	_cleanup_slice_processes_ struct slice_processes list = { 0 };
 	_cleanup_close_ int fd = pidfd_open(pid, 0);
@@ -134,7 +134,7 @@ int supervise_pidfd(const struct root *root, pid_t pid)
 	if (fd < 0)
 		return -errno;
 	/* Looked up with the handle in hand: what is in the slice now is what it points to. */
-	r = supervise_list(root, &list);
+	r = slice_list(root, &list);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < list.n; i++)
@@ -143,7 +143,7 @@ int supervise_pidfd(const struct root *root, pid_t pid)
 	return -ESRCH;
 }
 
-size_t supervise_wait(const int *pidfds, size_t n, uint64_t deadline)
+size_t slice_wait(const int *pidfds, size_t n, uint64_t deadline)
 {
 	struct pollfd *p = xcalloc(n + 1, sizeof(*p));
 	size_t living = n;
@@ -173,27 +173,27 @@ static int end_round(const struct root *root, int signo, unsigned ms, size_t *le
 	_cleanup_slice_processes_ struct slice_processes list = { 0 };
 	int *fds;
 	size_t n = 0;
-	int r = supervise_list(root, &list);
+	int r = slice_list(root, &list);
 
 	if (r < 0)
 		return r;
 	fds = xcalloc(list.n + 1, sizeof(*fds));
 	for (size_t i = 0; i < list.n; i++) {
-		fds[n] = supervise_pidfd(root, list.items[i].pid);
+		fds[n] = slice_pidfd(root, list.items[i].pid);
 		if (fds[n] < 0)
 			continue;
 		if (pidfd_send_signal(fds[n], signo, NULL, 0) < 0 && errno == EPERM)
 			r = -EPERM;
 		n++;
 	}
-	*left = r < 0 ? n : supervise_wait(fds, n, clock_ms() + ms);
+	*left = r < 0 ? n : slice_wait(fds, n, clock_ms() + ms);
 	while (n)
 		close(fds[--n]);
 	free(fds);
 	return r;
 }
 
-int supervise_end_all(const struct root *root, unsigned patience_ms)
+int slice_end_all(const struct root *root, unsigned patience_ms)
 {
 	_cleanup_slice_processes_ struct slice_processes list = { 0 };
 	size_t left;
@@ -202,7 +202,7 @@ int supervise_end_all(const struct root *root, unsigned patience_ms)
 	/* Again, because one may have started another before it ended. */
 	for (unsigned i = 0; r == 0 && i < ROUNDS; i++) {
 		slice_processes_free(&list);
-		r = supervise_list(root, &list);
+		r = slice_list(root, &list);
 		if (r < 0 || list.n == 0)
 			return r;
 		r = end_round(root, SIGKILL, KILL_MS, &left);

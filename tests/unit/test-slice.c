@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The slice of virtual machines: who is in it, may a supervisor start, and how all end. */
-#include "test.h"
+#include "test-cgroup.h"
 
-#include <errno.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "cmd/cmd.h"
-#include "host/supervise.h"
-
-#define SLICE "/sys/fs/cgroup/dstackcvm.slice"
-#define SERVICE SLICE "/dstack-supervisor.service"
+#include "host/drain.h"
+#include "host/slice.h"
 
 /* --- a fake tree --- */
 
@@ -25,7 +19,7 @@ static char *listed(const struct fixture *f)
 {
 	_cleanup_slice_processes_ struct slice_processes list = { 0 };
 
-	assert_int_equal(supervise_list(&f->root, &list), 0);
+	assert_int_equal(slice_list(&f->root, &list), 0);
 	return slice_processes_text(&list);
 }
 
@@ -35,14 +29,19 @@ static char *listed(const struct fixture *f)
 		assert_string_equal(text_, expected);                                    \
 	} while (0)
 
-static int gate(const struct fixture *f)
+static int gate_with(const struct fixture *f, char *option)
 {
 	struct cmd_ctx ctx = { .root = f->root };
 	char name[] = "supervisor-gate";
-	char *argv[] = { name, NULL };
+	char *argv[] = { name, option, NULL };
 
 	optind = 0;
-	return cmd_supervisor_gate.run(&ctx, 1, argv);
+	return cmd_supervisor_gate.run(&ctx, option ? 2 : 1, argv);
+}
+
+static int gate(const struct fixture *f)
+{
+	return gate_with(f, NULL);
 }
 
 static void empty_slice_lets_it_start(void **state)
@@ -54,6 +53,37 @@ static void empty_slice_lets_it_start(void **state)
 	put_text(f, SLICE "/cgroup.procs", "");
 	put_text(f, SERVICE "/cgroup.procs", "");
 	assert_listed(f, "");
+	assert_int_equal(gate(f), EXIT_FINE);
+}
+
+/* What dstack-drained.service asks before its target, which ends the supervisor, is reached. */
+static void drained_is_only_what_is_empty(void **state)
+{
+	struct fixture *f = *state;
+	char drained[] = "--drained", wrong[] = "--frobnicate";
+
+	assert_int_equal(gate_with(f, drained), EXIT_FINE);
+	put_text(f, SLICE "/cgroup.procs", "");
+	put_text(f, SERVICE "/cgroup.procs", "4194400\n");
+	put_text(f, "/proc/4194400/comm", "supervisor\n");
+	assert_int_equal(gate_with(f, drained), EXIT_FAILED);
+	put_text(f, SERVICE "/cgroup.procs", "");
+	assert_int_equal(gate_with(f, drained), EXIT_FINE);
+	assert_int_equal(gate_with(f, wrong), EXIT_USAGE);
+}
+
+static void none_starts_during_a_drain(void **state)
+{
+	struct fixture *f = *state;
+	int held = -1, other = -1;
+
+	assert_int_equal(drain_under_way(&f->root), 0);
+	assert_int_equal(drain_hold(&f->root, &held), 0);
+	assert_int_equal(drain_under_way(&f->root), 1);
+	assert_int_equal(drain_hold(&f->root, &other), -EBUSY);
+	assert_int_equal(gate(f), EXIT_FAILED);
+	close(held);
+	assert_int_equal(drain_under_way(&f->root), 0);
 	assert_int_equal(gate(f), EXIT_FINE);
 }
 
@@ -127,50 +157,22 @@ static void handle_only_on_what_is_in_the_slice(void **state)
 		_exit(0);
 	}
 	put_text(f, SERVICE "/cgroup.procs", "");
-	assert_int_equal(supervise_pidfd(&f->root, pid), -ESRCH);
+	assert_int_equal(slice_pidfd(&f->root, pid), -ESRCH);
 	snprintf(text, sizeof(text), "%d\n", pid);
 	put_text(f, SERVICE "/cgroup.procs", text);
-	fd = supervise_pidfd(&f->root, pid);
+	fd = slice_pidfd(&f->root, pid);
 	assert_true(fd >= 0);
-	assert_int_equal(supervise_wait(&fd, 1, clock_ms()), 1);
+	assert_int_equal(slice_wait(&fd, 1, clock_ms()), 1);
 	assert_int_equal(pidfd_send_signal(fd, SIGKILL, NULL, 0), 0);
-	assert_int_equal(supervise_wait(&fd, 1, clock_ms() + 10000), 0);
-	assert_int_equal(supervise_wait(NULL, 0, clock_ms() + 10000), 0);
+	assert_int_equal(slice_wait(&fd, 1, clock_ms() + 10000), 0);
+	assert_int_equal(slice_wait(NULL, 0, clock_ms() + 10000), 0);
 	close(fd);
 	waitpid(pid, NULL, 0);
 	/* gone, and its number is nobody's now */
-	assert_int_equal(supervise_pidfd(&f->root, pid), -ESRCH);
+	assert_int_equal(slice_pidfd(&f->root, pid), -ESRCH);
 }
 
 /* --- the kernel's own tree, below the fixture --- */
-
-static char group[256]; /* ours alone, removed at the end */
-
-static int write_text(const char *path, const char *text)
-{
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 || write(fd, text, strlen(text)) < 0 ? -1 : 0;
-}
-
-/* A group of our own becomes the root that this process and its children see. */
-static int own_tree(void)
-{
-	const char *top = access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 ?
-				  "/sys/fs/cgroup" :
-				  "/sys/fs/cgroup/unified";
-	char path[300];
-
-	if (geteuid() != 0)
-		return -1;
-	snprintf(group, sizeof(group), "%s/dstack-test-supervise-%d", top, getpid());
-	if (mkdir(group, 0755) < 0)
-		return -1;
-	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
-	if (write_text(path, "0") < 0 || unshare(CLONE_NEWCGROUP | CLONE_NEWNS) < 0)
-		return -1;
-	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
-}
 
 static int mount_tree(const struct fixture *f)
 {
@@ -242,7 +244,7 @@ static void all_end_the_deaf_by_force(void **state)
 		print_message("# needs root and a cgroup v2 tree\n");
 		skip();
 	}
-	assert_int_equal(supervise_end_all(&f->root, 0), 0); /* nobody there */
+	assert_int_equal(slice_end_all(&f->root, 0), 0); /* nobody there */
 	bystander = fork();
 	if (bystander == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -252,7 +254,7 @@ static void all_end_the_deaf_by_force(void **state)
 	obedient = spawn_in_slice(f, 0);
 	deaf = spawn_in_slice(f, 1);
 	assert_int_equal(gate(f), EXIT_FAILED);
-	assert_int_equal(supervise_end_all(&f->root, 300), 0);
+	assert_int_equal(slice_end_all(&f->root, 300), 0);
 	assert_int_equal(end_signal(obedient), SIGTERM);
 	assert_int_equal(end_signal(deaf), SIGKILL);
 	assert_int_equal(kill(bystander, 0), 0);
@@ -276,34 +278,12 @@ static void drain_is_for_the_running_system(void **state)
 	assert_int_equal(cmd_drain.run(&ctx, 2, wrong), EXIT_USAGE);
 }
 
-/* What a failed test has left in it goes first, or it could not be removed. */
-static void leave_tree(void)
-{
-	static const char *const below[] = { "/dstackcvm.slice/dstack-supervisor.service",
-					     "/dstackcvm.slice", "" };
-	char path[400];
-
-	if (!*group)
-		return;
-	snprintf(path, sizeof(path), "%.*s/cgroup.procs", (int)(strrchr(group, '/') - group),
-		 group);
-	if (write_text(path, "0") < 0)
-		print_message("# cannot leave %s\n", group);
-	snprintf(path, sizeof(path), "%s/cgroup.kill", group);
-	write_text(path, "1");
-	while (waitpid(-1, NULL, 0) > 0)
-		;
-	for (size_t i = 0; i < ARRAY_SIZE(below); i++) {
-		snprintf(path, sizeof(path), "%s%s", group, below[i]);
-		if (rmdir(path) < 0 && errno != ENOENT)
-			print_message("# %s stays\n", path);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		with_root(empty_slice_lets_it_start),
+		with_root(drained_is_only_what_is_empty),
+		with_root(none_starts_during_a_drain),
 		with_root(own_process_does_not_count),
 		with_root(orphans_keep_it_from_starting),
 		with_root(the_whole_tree_is_looked_at),
@@ -315,8 +295,8 @@ int main(void)
 	};
 	int failed;
 
-	have_tree = own_tree() == 0;
+	have_tree = group_enter("slice", 0) == 0;
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	leave_tree();
+	group_leave();
 	return failed;
 }
