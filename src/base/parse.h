@@ -56,7 +56,7 @@ const char *check_port_ranges(const char *s);
 const char *check_url(const char *s);		/* http or https */
 const char *check_url_list(const char *s);	/* separated by single blanks */
 const char *check_https_list(const char *s);
-const char *check_eth_address(const char *s);	/* 0x and 40 hex digits */
+const char *check_eth_address(const char *s);	/* 0x, 40 hex digits; EIP-55 */
 const char *check_version(const char *s);	/* 0.5.5, 0.6.0-dev */
 const char *check_name(const char *s);		/* letters, digits, - and _, at most 64 */
 const char *check_image_ref(const char *s);	/* container image, by digest or tag */

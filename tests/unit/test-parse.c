@@ -2,12 +2,13 @@
 /* Every type of value: what is taken and what is refused. */
 #include "test.h"
 
+#include "base/keccak.h"
 #include "base/parse.h"
 #include "host/keys.h"
 
 struct sample {
 	const char *(*check)(const char *);
-	const char *good[10];
+	const char *good[12];
 	const char *bad[20];
 };
 
@@ -43,10 +44,25 @@ static const struct sample samples[] = {
 	  { "", "https://kms.example.org:443", "https://a.example.org https://b.example.org:1" },
 	  { "http://kms.example.org", "https://127.0.0.1:9103", "https://localhost" } },
 	{ check_eth_address,
-	  { "0xe6c23bfE4686E28DcDA15A1996B1c0C549656E26" },
+	  /* of EIP-55 itself */
+	  { "0xe6c23bfE4686E28DcDA15A1996B1c0C549656E26",
+	    "0x52908400098527886E0F7030069857D2E4169EE7",
+	    "0x8617E340B3D01FA5F11F306F4090FD50E238070D",
+	    "0xde709f2102306220921060314715629080e2fb77",
+	    "0x27b1fdb04752bbc536007a920d24acb045561c26",
+	    "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+	    "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+	    "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
+	    "0xD1220A0cf47c7B9Be7A2E6BA89F429762e7b9aDb",
+	    /* without a checksum */
+	    "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
+	    "0x5AAEB6053F3E94C9B9A09F33669435E7EF1BEAED" },
 	  { "", "0xe6c23bfE4686E28DcDA15A1996B1c0C549656E2", "e6c23bfE4686E28DcDA15A1996B1c0C549656E26",
 	    "0xe6c23bfE4686E28DcDA15A1996B1c0C549656E2g",
-	    "0x0000000000000000000000000000000000000000" } },
+	    "0x0000000000000000000000000000000000000000",
+	    "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD",
+	    "0x5aaeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+	    "0x5aAeb6053F3E94C9b9A09f33669435E8Ef1BeAed" } },
 	{ check_version, { "0.5.5", "0.6.0-dev" }, { "", "v0.5.5", "0..5", "0.5/5", "../x" } },
 	{ check_name, { "kms", "kms-fixed2", "a_b" }, { "", "a b", "a.b", "a/b" } },
 	{ check_image_digest_ref,
@@ -58,7 +74,7 @@ static void samples_hold(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
-		for (size_t j = 0; j < 10 && samples[i].good[j]; j++)
+		for (size_t j = 0; j < 12 && samples[i].good[j]; j++)
 			if (samples[i].check(samples[i].good[j]))
 				fail_msg("refused: \"%s\": %s", samples[i].good[j],
 					 samples[i].check(samples[i].good[j]));
@@ -66,6 +82,42 @@ static void samples_hold(void **state)
 			if (!samples[i].check(samples[i].bad[j]))
 				fail_msg("taken: \"%s\"", samples[i].bad[j]);
 	}
+}
+
+/* Around the sponge's rate of 136 bytes; from another implementation (tests/sim compares the
+ * simulated chain's with recordings). */
+static void keccak_of_all_lengths(void **state _unused_)
+{
+	static const struct {
+		size_t len;
+		const char *hex;
+	} cases[] = {
+		{ 0, "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470" },
+		{ 1, "3ac225168df54212a25c1c01fd35bebfea408fdac2e31ddd6f80a4bbf9a5f1cb" },
+		{ 135, "34367dc248bbd832f4e3e69dfaac2f92638bd0bbd18f2912ba4ef454919cf446" },
+		{ 136, "a6c4d403279fe3e0af03729caada8374b5ca54d8065329a3ebcaeb4b60aa386e" },
+		{ 137, "d869f639c7046b4929fc92a4d988a8b22c55fbadb802c0c66ebcd484f1915f39" },
+		{ 272, "cf7fcd4f705ee749930d19ca84561a9bf62516bd90a471545fa2f49fdc7e63c8" },
+		{ 500, "459d4d3dec1737165314cd15cafa5da1b779b796156dcb87415ee2ddc1dd417e" },
+	};
+	char text[512];
+
+	memset(text, 'a', sizeof(text));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		unsigned char hash[KECCAK256_LEN];
+		char hex[2 * KECCAK256_LEN + 1];
+
+		keccak256(text, cases[i].len, hash);
+		for (size_t j = 0; j < KECCAK256_LEN; j++)
+			snprintf(hex + 2 * j, 3, "%02x", hash[j]);
+		assert_string_equal(hex, cases[i].hex);
+	}
+}
+
+static void mistyped_digit_is_named(void **state _unused_)
+{
+	assert_string_equal(check_eth_address("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD"),
+			    "checksum of the address is wrong: a digit may be mistyped");
 }
 
 static void url_parts(void **state)
@@ -116,6 +168,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(samples_hold),
+		cmocka_unit_test(keccak_of_all_lengths),
+		cmocka_unit_test(mistyped_digit_is_named),
 		cmocka_unit_test(url_parts),
 		cmocka_unit_test(no_key_takes_metacharacters),
 		cmocka_unit_test(fallbacks_are_good),

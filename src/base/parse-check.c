@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "keccak.h"
 #include "parse.h"
 
 static int all_of(const char *s, size_t n, const char *more)
@@ -61,12 +62,37 @@ const char *check_path(const char *s)
 	return strlen(s) >= 3 && strcmp(s + strlen(s) - 3, "/..") == 0 ? bad : NULL;
 }
 
+/* EIP-55: a letter is upper case where the hash of the lower-case digits says so. One case
+ * throughout is an address without a checksum. */
+static int checksum_is_wrong(const char digits[40])
+{
+	unsigned char hash[KECCAK256_LEN];
+	int upper = 0, lower = 0, wrong = 0;
+	char text[40];
+
+	for (int i = 0; i < 40; i++)
+		text[i] = (char)tolower((unsigned char)digits[i]);
+	keccak256(text, sizeof(text), hash);
+	for (int i = 0; i < 40; i++) {
+		int is_upper = isupper((unsigned char)digits[i]) != 0;
+
+		if (isdigit((unsigned char)digits[i]))
+			continue;
+		upper |= is_upper;
+		lower |= !is_upper;
+		wrong |= is_upper != (hash[i / 2] >> (i % 2 ? 3 : 7) & 1);
+	}
+	return upper && lower && wrong;
+}
+
 const char *check_eth_address(const char *s)
 {
 	if (strncmp(s, "0x", 2) != 0 || strlen(s) != 42 || !all_hex(s + 2))
 		return "not an Ethereum address (0x and 40 hexadecimal digits)";
 	if (strspn(s + 2, "0") == 40)
 		return "the zero address is nobody's contract";
+	if (checksum_is_wrong(s + 2))
+		return "checksum of the address is wrong: a digit may be mistyped";
 	return NULL;
 }
 
