@@ -34,18 +34,15 @@ static int find_unset(const char *name, void *arg)
 	return *setting(s, (enum key_id)id) ? 0 : id + 1;
 }
 
-int kms_missing_setting(const struct settings *s)
+int kms_layout_setting(const struct settings *s)
 {
-	int found = for_each_word(KMS_SETTINGS, find_unset, (void *)(uintptr_t)s);
-
-	if (found)
-		return found - 1;
 	return is_upstream(s) && !*setting(s, KEY_KMS_AUTH_IMAGE) ? KEY_KMS_AUTH_IMAGE : -1;
 }
 
 static const char *missing(const struct settings *s)
 {
-	int id = kms_missing_setting(s);
+	int found = for_each_word(KMS_SETTINGS, find_unset, (void *)(uintptr_t)s);
+	int id = found ? found - 1 : kms_layout_setting(s);
 
 	return id < 0 ? NULL : keys[id].name;
 }

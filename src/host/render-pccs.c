@@ -5,38 +5,24 @@
  * service/config/default.json).
  */
 #include <errno.h>
-#include <openssl/evp.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "host/json.h"
 #include "host/render.h"
 #include "host/secrets.h"
-
-/* Lower-case hex: releases before 1.27 compare it as a string. */
-static void sha512_hex(const char *s, char hex[129])
-{
-	static const char digits[] = "0123456789abcdef";
-	unsigned char md[64];
-
-	if (!EVP_Digest(s, strlen(s), md, NULL, EVP_sha512(), NULL))
-		out_of_memory();
-	for (int i = 0; i < 64; i++) {
-		hex[2 * i] = digits[md[i] >> 4];
-		hex[2 * i + 1] = digits[md[i] & 15];
-	}
-	hex[128] = '\0';
-}
+#include "host/sha256.h"
 
 static int add_hash(const struct root *root, json_t *obj, const char *name, enum secret_id id)
 {
 	_cleanup_secret_ char *token = NULL;
-	char hex[129];
+	char hex[SHA512_HEX + 1];
 	int r = secret_read(root, id, &token);
 
 	if (r < 0 || !token)
 		return r;
-	sha512_hex(token, hex);
+	/* Releases before 1.27 compare it as a string: lower-case. */
+	sha512_hex(token, strlen(token), hex);
 	json_object_set_new(obj, name, json_string(hex));
 	return 0;
 }
@@ -56,7 +42,7 @@ int build_pccs_json(const struct render_ctx *ctx, struct strbuf *out,
 		return r;
 	obj = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s}", "HTTPS_PORT",
 			(int)setting_uint(s, KEY_PCCS_PORT), "hosts", "127.0.0.1", "uri",
-			"https://api.trustedservices.intel.com/sgx/certification/v4/", "ApiKey",
+			setting(s, KEY_PCS_URL), "ApiKey",
 			key ? key : "", "CachingFillMode", setting(s, KEY_PCCS_FILL_MODE),
 			"proxy", setting(s, KEY_PROXY));
 	if (!obj)

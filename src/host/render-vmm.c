@@ -9,6 +9,7 @@
 #include "host/render.h"
 #include "host/secrets.h"
 #include "host/toml.h"
+#include "host/vmm-version.h"
 
 static void add_ranges(struct strbuf *out, const struct settings *s)
 {
@@ -24,17 +25,38 @@ static void add_ranges(struct strbuf *out, const struct settings *s)
 	sb_add(out, "]\n");
 }
 
-static void add_top(struct strbuf *out, const struct settings *s)
+/* From 0.5.9 on; the old name is taken with a warning. */
+static int has_image_section(const struct vmm_version *v)
+{
+	return vmm_is_at_least(v, 0, 5, 9);
+}
+
+/* From 0.5.6 on guests are told where their quotes are made; before, it was 4050. */
+static void add_qgs_port(struct strbuf *out, const struct settings *s,
+			 const struct vmm_version *v)
+{
+	struct vsock_addr at;
+
+	if (vmm_is_at_least(v, 0, 5, 6) && !parse_vsock(setting(s, KEY_QGS_ADDRESS), 1, &at))
+		sb_addf(out, "qgs_port = %u\n", at.port);
+}
+
+static void add_top(struct strbuf *out, const struct settings *s, const struct vmm_version *v)
 {
 	toml_set_string(out, "ident", "dstack VMM");
 	/* The API has no access control of its own up to 0.5.11: the front is the door. */
 	toml_set_string(out, "address", "unix:/run/dstack/vmm/vmm.sock");
 	toml_set_string(out, "kms_url", setting(s, KEY_VMM_KMS_URL));
-	toml_set_string(out, "image_path", setting(s, KEY_IMAGE_DIR));
+	if (!has_image_section(v))
+		toml_set_string(out, "image_path", setting(s, KEY_IMAGE_DIR));
 	toml_set_string(out, "run_path", setting(s, KEY_VM_DIR));
+	if (!has_image_section(v))
+		return;
+	sb_add(out, "\n[image]\n");
+	toml_set_string(out, "path", setting(s, KEY_IMAGE_DIR));
 }
 
-static void add_cvm(struct strbuf *out, const struct settings *s)
+static void add_cvm(struct strbuf *out, const struct settings *s, const struct vmm_version *v)
 {
 	sb_add(out, "\n[cvm]\n");
 	toml_set_words(out, "kms_urls", setting(s, KEY_GUEST_KMS_URLS));
@@ -42,6 +64,7 @@ static void add_cvm(struct strbuf *out, const struct settings *s)
 	toml_set_string(out, "pccs_url", setting(s, KEY_GUEST_PCCS_URL));
 	sb_addf(out, "cid_start = %u\ncid_pool_size = %u\n",
 		setting_uint(s, KEY_VMM_CID_START), setting_uint(s, KEY_VMM_CID_POOL_SIZE));
+	add_qgs_port(out, s, v);
 	if (setting_is_set(s, KEY_VMM_MAX_VCPU))
 		sb_addf(out, "max_allocable_vcpu = %u\n", setting_uint(s, KEY_VMM_MAX_VCPU));
 	if (setting_is_set(s, KEY_VMM_MAX_MEMORY_MB))
@@ -84,14 +107,16 @@ int build_vmm_toml(const struct render_ctx *ctx, struct strbuf *out, const char 
 {
 	const struct settings *s = ctx->settings;
 	_cleanup_secret_ char *token = NULL;
+	struct vmm_version v;
 	int r = secret_read(ctx->root, SECRET_VMM_INTERNAL_TOKEN, &token);
 
 	if (r < 0)
 		return r;
 	sb_add(out, "# Made by dstack-host from /etc/dstack/host.conf; changes are lost.\n"
 		    "# Your own settings go in /etc/dstack/vmm.toml, which wins.\n");
-	add_top(out, s);
-	add_cvm(out, s);
+	vmm_version(ctx->root, &v);
+	add_top(out, s, &v);
+	add_cvm(out, s, &v);
 	sb_add(out, "\n[gateway]\n");
 	toml_set_string(out, "base_domain", setting(s, KEY_GATEWAY_BASE_DOMAIN));
 	sb_add(out, "port = 443\n");

@@ -4,8 +4,11 @@
 
 #include <jansson.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 
 #include "base/alloc.h"
+#include "host/cert.h"
 #include "host/render.h"
 #include "host/secrets.h"
 #include "host/toml.h"
@@ -146,7 +149,12 @@ static void pccs_overlay(void **state)
 	assert_null(json_object_get(json, "AdminTokenHash"));
 	/* an overlay: what Intel's file decides is not repeated */
 	assert_null(json_object_get(json, "DB_CONFIG"));
+	assert_string_equal(json_string_value(json_object_get(json, "uri")),
+			    "https://api.trustedservices.intel.com/sgx/certification/v4/");
 	json_decref(json);
+	put_text(f, CONF, "DOMAIN=a.example\nPCS_URL=https://sbx.example/v4/\n");
+	assert_int_equal(render(f, "pccs", PCCS), RENDER_WRITTEN);
+	assert_non_null(strstr(get(f, PCCS), "\"https://sbx.example/v4/\""));
 }
 
 static void key_provider_compose(void **state)
@@ -162,6 +170,143 @@ static void key_provider_compose(void **state)
 	assert_non_null(strstr(get(f, path), "driver: journald"));
 	assert_non_null(strstr(get(f, path), "\"127.0.0.1:3443:3443\""));
 	assert_null(strstr(get(f, path), "privileged"));
+}
+
+static void install_vmm(const struct fixture *f, const char *directory)
+{
+	char path[256];
+
+	put_text(f, "/var/lib/dstack/bin/x", "");
+	snprintf(path, sizeof(path), "%s/var/lib/dstack/bin/current", f->dir);
+	unlink(path);
+	assert_int_equal(symlink(directory, path), 0);
+}
+
+/* What stands in vmm.toml for the VMM that is installed; "" where there is no such line. */
+static void assert_line(const struct fixture *f, const char *version, const char *line, int there)
+{
+	install_vmm(f, version);
+	render(f, "vmm", VMM);
+	if ((strstr(get(f, VMM), line) != NULL) != there)
+		fail_msg("%s: %s: %s", version, there ? "missing" : "found", line);
+}
+
+static void vmm_toml_is_for_the_vmm_that_is_there(void **state)
+{
+	static const char *const old[] = { "0.5.5", "0.5.5/", "/usr/lib/dstack-host-sim/bin",
+					   "latest", "0.5" };
+	static const char *const current[] = { "0.5.9", "0.5.11", "0.6.0-dev",
+					       "/var/lib/dstack/bin/1.0.0" };
+	struct fixture *f = *state;
+
+	put_text(f, CONF, "DOMAIN=example.org\n");
+	for (size_t i = 0; i < ARRAY_SIZE(old); i++) {
+		assert_line(f, old[i], "\nimage_path = \"/var/lib/dstack/images\"\n", 1);
+		assert_line(f, old[i], "[image]", 0);
+		assert_line(f, old[i], "qgs_port", 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(current); i++) {
+		assert_line(f, current[i], "image_path", 0);
+		assert_line(f, current[i], "\n[image]\npath = \"/var/lib/dstack/images\"\n\n[cvm]", 1);
+		assert_line(f, current[i], "\nqgs_port = 4050\n", 1);
+	}
+	put_text(f, CONF, "DOMAIN=example.org\nQGS_ADDRESS=vsock:2:4051\n");
+	assert_line(f, "0.5.6", "\nqgs_port = 4051\n", 1);
+	assert_line(f, "0.5.6", "\nimage_path = ", 1);
+	put_text(f, CONF, "DOMAIN=example.org\nQGS_ADDRESS=unix:/run/qgs.socket\n");
+	assert_line(f, "0.5.6", "qgs_port", 0);
+}
+
+static void what_the_vmm_lost_is_refused(void **state)
+{
+	static const char *const with[] = { "0.5.5", "0.5.6", "latest" };
+	static const char *const without[] = { "0.5.7", "0.5.11", "0.6.0-dev" };
+	struct fixture *f = *state;
+	_cleanup_settings_ struct settings s = { 0 };
+
+	put_text(f, CONF, "DOMAIN=example.org\nVMM_NETWORKING=passt\n");
+	assert_int_equal(render(f, "vmm", VMM), RENDER_WRITTEN); /* none is there yet */
+	for (size_t i = 0; i < ARRAY_SIZE(with); i++) {
+		install_vmm(f, with[i]);
+		assert_int_not_equal(render(f, "vmm", VMM), RENDER_INVALID);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(without); i++) {
+		install_vmm(f, without[i]);
+		assert_int_equal(render(f, "vmm", VMM), RENDER_INVALID);
+	}
+	assert_int_equal(settings_load(&f->root, &s), 0);
+	assert_int_equal(s.diag.n, 1);
+	assert_string_equal(s.diag.items[0].key, "VMM_NETWORKING");
+	assert_int_equal(s.diag.items[0].line, 2);
+	assert_string_equal(s.diag.items[0].text, "dstack-vmm 0.6.0-dev does not know \"passt\" "
+						  "(0.5.6 was the last): take user");
+	assert_int_equal(s.bad & (FOR_FRONT | FOR_PCCS), 0);
+}
+
+/* --- two files that belong together --- */
+
+#define PCCS_KEY "/run/dstack/pccs/ssl_key/private.pem"
+#define PCCS_CRT "/run/dstack/pccs/ssl_key/file.crt"
+#define FRONT_PEM "/run/dstack/front/registry.pem"
+
+static void render_tls(const struct fixture *f)
+{
+	assert_int_not_equal(render(f, "pccs", PCCS), RENDER_FAILED);
+	assert_int_not_equal(render(f, "front", FRONT_PEM), RENDER_FAILED);
+}
+
+/* Does the certificate in `crt` have the public half of the key in `key`? */
+static int belong_together(const struct fixture *f, const char *key, const char *crt)
+{
+	_cleanup_free_ char *a = xstrdup(get(f, key)), *b = xstrdup(get(f, crt));
+	BIO *key_bio = BIO_new_mem_buf(a, -1), *crt_bio = BIO_new_mem_buf(b, -1);
+	EVP_PKEY *k = PEM_read_bio_PrivateKey(key_bio, NULL, NULL, NULL);
+	X509 *c = PEM_read_bio_X509(crt_bio, NULL, NULL, NULL);
+	int same = k && c && X509_check_private_key(c, k) == 1;
+
+	EVP_PKEY_free(k);
+	X509_free(c);
+	BIO_free(key_bio);
+	BIO_free(crt_bio);
+	return same;
+}
+
+/* A render that was cut off between its two renames, and one whose stored pair was damaged:
+ * pccs.service and dstack-front.service render before every start. */
+static void mixed_pair_is_replaced(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_cert_pair_ struct cert_pair other = { 0 };
+	_cleanup_free_ char *key = NULL, *crt = NULL, *mixed = NULL;
+
+	put_text(f, CONF, "DOMAIN=example.org\n");
+	render_tls(f);
+	assert_int_equal(cert_leaf(&f->root, "other", "DNS:example.org", 0, &other), 0);
+	key = xstrdup(get(f, PCCS_KEY));
+	crt = xstrdup(get(f, PCCS_CRT));
+	put_text(f, PCCS_CRT, other.crt);
+	mixed = xasprintf("%s%s", other.crt, key);
+	put_text(f, FRONT_PEM, mixed);
+	assert_false(belong_together(f, PCCS_KEY, PCCS_CRT));
+	render_tls(f);
+	assert_string_equal(get(f, PCCS_KEY), key);
+	assert_string_equal(get(f, PCCS_CRT), crt);
+	assert_true(belong_together(f, FRONT_PEM, FRONT_PEM));
+	put_text(f, PCCS_KEY, other.key);
+	render_tls(f);
+	assert_string_equal(get(f, PCCS_KEY), key);
+
+	/* The stored ones: key of that, certificate of this. Other pairs are made, as a whole. */
+	free(mixed);
+	mixed = xasprintf("%s%s", other.key, crt);
+	put_text(f, CERT_LEAF_DIR "/pccs.pem", mixed);
+	free(mixed);
+	mixed = xasprintf("%s%s", other.key, get(f, FRONT_PEM));
+	put_text(f, CERT_LEAF_DIR "/registry.pem", mixed);
+	render_tls(f);
+	assert_string_not_equal(get(f, PCCS_KEY), key);
+	assert_true(belong_together(f, PCCS_KEY, PCCS_CRT));
+	assert_true(belong_together(f, FRONT_PEM, FRONT_PEM));
 }
 
 static void toml_strings(void **state)
@@ -201,6 +346,9 @@ int main(void)
 		with_root(kms_url_once_there_is_an_image),
 		with_root(pccs_overlay),
 		with_root(key_provider_compose),
+		with_root(vmm_toml_is_for_the_vmm_that_is_there),
+		with_root(what_the_vmm_lost_is_refused),
+		with_root(mixed_pair_is_replaced),
 		with_root(toml_strings),
 		with_root(operators_vmm_toml_stays),
 	};
