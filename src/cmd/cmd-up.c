@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "cmd/cmd.h"
+#include "host/adopt.h"
 #include "host/import.h"
 #include "host/parts.h"
 
@@ -27,7 +28,7 @@ struct look {
 
 struct plan {
 	int ask[KEY_COUNT];
-	int n_ask, mend, start, by_hand;
+	int n_ask, mend, adopt, start, by_hand;
 };
 
 static int look(const struct cmd_ctx *ctx, struct look *l)
@@ -36,8 +37,8 @@ static int look(const struct cmd_ctx *ctx, struct look *l)
 
 	if (r < 0)
 		return cmd_failed(r, "read the settings");
-	part_view_fill(&l->view, &ctx->root, &l->settings, PROBE_ALL, 1);
 	l->view.settings_hidden = hidden;
+	part_view_fill(&l->view, &ctx->root, &l->settings, parts_probes(), 0, 1);
 	l->findings = xcalloc(n_parts, sizeof(*l->findings));
 	parts_judge(&l->view, l->findings);
 	return EXIT_FINE;
@@ -92,6 +93,8 @@ static void plan_keys(const struct look *l, const struct part *p, int first, str
 
 	plan_key(plan, first);
 	for_each_word(p->settings, plan_unset, &u);
+	if (p->also && p->also(&l->settings) >= 0)
+		plan_key(plan, p->also(&l->settings));
 }
 
 static void plan_part(const struct look *l, size_t i, struct plan *plan)
@@ -112,6 +115,9 @@ static void plan_part(const struct look *l, size_t i, struct plan *plan)
 	} else if (strcmp(p->group, "devices") == 0 && f->fix && strstr(f->fix, "--fix")) {
 		plan->mend = 1;
 		printf("  mend   %-24s %s\n", p->title, f->detail);
+	} else if (strcmp(p->id, "programs") == 0 && adopt_possible(l->view.root)) {
+		plan->adopt = 1;
+		printf("  adopt  %-24s copies of " ADOPT_FROM "/{dstack-vmm,supervisor}\n", p->title);
 	} else if (startable(l, i) && !(f->fix && strstr(f->fix, "drain"))) {
 		plan->start = 1;
 		/* Containers come with the service that is their own row. */
@@ -200,6 +206,20 @@ static int mend(const struct cmd_ctx *ctx)
 	return cmd_devices.run(ctx, 2, argv);
 }
 
+static int adopt(const struct cmd_ctx *ctx)
+{
+	_cleanup_free_ char *trouble = NULL;
+	_cleanup_close_ int lock = -1;
+	int code = cmd_lock(ctx, &lock), r;
+
+	if (code != EXIT_FINE)
+		return code;
+	r = adopt_pair(&ctx->root, &trouble);
+	if (r < 0 && trouble)
+		log_error("%s", trouble);
+	return r < 0 ? cmd_failed(r, "adopt the programs in " ADOPT_FROM) : EXIT_FINE;
+}
+
 static int start(const struct cmd_ctx *ctx)
 {
 	_cleanup_units_ struct units *u = NULL;
@@ -223,7 +243,9 @@ static int act(const struct cmd_ctx *ctx, const struct plan *plan, int terminal)
 	if (code == EXIT_FINE && plan->mend)
 		code = mend(ctx);
 	/* What cannot be mended here does not keep the other parts down. */
-	if ((code == EXIT_FINE || code == EXIT_FAILED) && (plan->start || asked))
+	if ((code == EXIT_FINE || code == EXIT_FAILED) && plan->adopt)
+		code = adopt(ctx);
+	if ((code == EXIT_FINE || code == EXIT_FAILED) && (plan->start || plan->adopt || asked))
 		return start(ctx);
 	return code;
 }
@@ -258,7 +280,7 @@ static int up(const struct cmd_ctx *ctx, int only_plan, int yes)
 	look_free(&l);
 	if (code != EXIT_FINE || only_plan)
 		return code;
-	if (!plan.n_ask && !plan.mend && !plan.start)
+	if (!plan.n_ask && !plan.mend && !plan.adopt && !plan.start)
 		return last_line(ctx);
 	if (!yes && !terminal) {
 		log_error("this is no terminal; dstack-host up --yes does what can be done");

@@ -50,6 +50,7 @@ is "the value is not repeated" 1 '^$' sh -c "printf shortsecret | '$host' --root
 is "secret with a line break inside" 3 'line break' stdin 'abcdefgh\nijklmnop' "$host" --root "$root" secret set vmm-token
 is "secret with a NUL byte" 3 'NUL' sh -c "printf 'abcdefghijklm\\0x' | '$host' --root '$root' secret set vmm-token"
 is "unknown secret" 2 'no secret' h secret set nope
+is "up asks for everything of a KMS at once" 0 '^KMS_AUTH_IMAGE KMS_IMAGE $' sh -c "'$host' --root '$root' config set KMS_LAYOUT=upstream 2>/dev/null; '$host' --root '$root' up --plan | sed -n 's/^  set  *\\(KMS_[A-Z_]*IMAGE\\) .*/\\1/p' | sort | tr '\\n' ' '; '$host' --root '$root' config unset KMS_LAYOUT 2>/dev/null"
 is "secrets are listed without values" 0 'pccs-api-key +\(set\)' h secret list
 is "render" 0 '^$' h render
 is "render --check after render" 0 '^$' h render --check
