@@ -287,6 +287,17 @@ static int next_answer(const char **p, const char *end, char **name, char **valu
 	return 1;
 }
 
+/* A frontend without a terminal answers every question with nothing. Whoever sees the questions
+ * finds the domain filled in: where it comes back empty nobody did, and nothing is unset. */
+static void unset_nothing_unasked(struct import *im)
+{
+	if (!im->touched[KEY_DOMAIN] || im->value[KEY_DOMAIN] || !im->old[KEY_DOMAIN])
+		return;
+	for (int id = 0; id < KEY_COUNT; id++)
+		if (im->touched[id] && !im->value[id])
+			im->touched[id] = 0;
+}
+
 /* Good together, or each alone in the table's order, as far as they go. */
 static int keep_good_answers(const struct root *root, struct import *im)
 {
@@ -332,6 +343,7 @@ int import_answers(const struct root *root, struct import *im, const char *text,
 		if (*name)
 			r = take_answer(root, im, name, value);
 	}
+	unset_nothing_unasked(im);
 	if (r == 0)
 		r = keep_good_answers(root, im);
 	if (r == 0 && im->hc.unreadable)

@@ -56,6 +56,11 @@ static void wrong_input_is_named_with_line(void **state)
 		{ "VMM_ADDRESS=0.0.0.0:9080\n",
 		  CONF ":1: VMM_ADDRESS: must be a loopback address: \"0.0.0.0:9080\"\n" },
 		{ "PCCS_PORT=9080\n", CONF ":1: PCCS_PORT: same port as VMM_ADDRESS: \"9080\"\n" },
+		{ "PCS_URL=https://sbx.example/sgx/certification/\n",
+		  CONF ":1: PCS_URL: does not end in /v4/: "
+		       "\"https://sbx.example/sgx/certification/\"\n" },
+		{ "PCS_URL=ftp://sbx.example/v4/\n",
+		  CONF ":1: PCS_URL: not a URL (http:// or https://): \"ftp://sbx.example/v4/\"\n" },
 		{ "KMS_LAYOUT=mine\n",
 		  CONF ":1: KMS_LAYOUT: not one of: reference upstream: \"mine\"\n" },
 		{ "KMS_CONTRACT=0x123\nPCCS_FILL_MODE=lazy\n",
@@ -282,10 +287,21 @@ static void empty_answer_unsets_but_keeps_secrets(void **state)
 {
 	struct fixture *f = *state;
 
-	ANSWERS("domain=a.example\0pccs-user-token=0123456789ab\0");
-	ANSWERS("domain=\0pccs-user-token=\0");
-	assert_string_equal(get(f, CONF), "");
+	ANSWERS("domain=a.example\0public-address=192.0.2.1\0pccs-user-token=0123456789ab\0");
+	ANSWERS("domain=a.example\0public-address=\0pccs-user-token=\0");
+	assert_string_equal(get(f, CONF), "DOMAIN=a.example\n");
 	assert_string_equal(get(f, "/etc/dstack/secrets/pccs-user-token"), "0123456789ab");
+}
+
+/* What debconf's teletype makes of a stdin that is /dev/null. */
+static void nothing_but_empty_answers_unset_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	ANSWERS("domain=a.example\0public-address=192.0.2.1\0");
+	ANSWERS("domain=\0public-address=\0settings=\0");
+	assert_non_null(strstr(get(f, CONF), "DOMAIN=a.example\n"));
+	assert_non_null(strstr(get(f, CONF), "PUBLIC_ADDRESS=192.0.2.1\n"));
 }
 
 static void colliding_answer_goes_back(void **state)
@@ -316,6 +332,7 @@ int main(void)
 		with_root(answers_are_taken_one_by_one),
 		with_root(line_break_does_not_become_a_setting),
 		with_root(empty_answer_unsets_but_keeps_secrets),
+		with_root(nothing_but_empty_answers_unset_nothing),
 		with_root(colliding_answer_goes_back),
 	};
 
