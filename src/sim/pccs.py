@@ -2,7 +2,8 @@
 """Simulated PCCS: Intel's provisioning certificate cache, with its interface, its settings and its ways of failing.
 
 No Intel service is contacted: the "upstream PCS" is simulated too. It accepts every ApiKey of 32 letters and digits
-that does not begin with "bad". All certificates say "simulated" and lead to a simulated root.
+that does not begin with "bad", and answers below /simulated-pcs/ as well, for who asks it directly (PCS_URL). All
+certificates say "simulated" and lead to a simulated root.
 """
 
 import argparse

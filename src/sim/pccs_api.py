@@ -8,6 +8,7 @@ import html
 import json
 import os
 import re
+import socket
 import urllib.parse
 import uuid
 
@@ -19,12 +20,22 @@ INVALID = 400, "Invalid request parameters."
 UNAUTHORIZED = 401, "Authentication failed."
 NO_CACHE = 404, "No cache data for this platform."
 END_OF_LIFE = 410, "API version 3 is no longer supported."
+PCS_FAILURE = 502, "Unable to retrieve the collateral from the Intel SGX PCS."
 UNKNOWN_PLATFORM = 461, "The platform was not found in the cache."
 
 _HEX = {"qeid": r"[0-9a-fA-F]{1,260}", "cpusvn": r"[0-9a-fA-F]{32}", "pcesvn": r"[0-9a-fA-F]{4}",
         "pceid": r"[0-9a-fA-F]{4}", "encrypted_ppid": r"[0-9a-fA-F]{768}", "fmspc": r"[0-9a-fA-F]{12}",
         "ca": r"processor|platform", "encoding": r"der", "update": r"early|standard"}
+PROXY_TIMEOUT = 1
 FMSPC = "5ee000000000"  # "see": of no real processor
+
+
+# Where this program also answers as Intel's Provisioning Certification Service (PCS_URL).
+PCS_PREFIX = "/simulated-pcs/sgx/certification/v4/"
+
+
+def is_good_key(key):
+    return bool(re.fullmatch(r"[a-zA-Z0-9]{32}", key)) and not key.startswith("bad")
 
 
 class Refused(Exception):
@@ -81,6 +92,8 @@ class Api:
         return answer
 
     def route(self, req):
+        if req.path.startswith(PCS_PREFIX):
+            return self.pcs(req)
         match = re.fullmatch(r"/(sgx|tdx)/certification/v(\d)/(.+)", req.path)
         if match and match.group(2) == "3":
             return text(END_OF_LIFE, {"Warning": '299 - "SGX API v3 has reached its end of life"'})
@@ -98,13 +111,38 @@ class Api:
         if token is None or not hmac.compare_digest(hashlib.sha512(token.encode()).hexdigest(), wanted):
             raise Refused(UNAUTHORIZED)
 
+    # The stand-in for Intel's own service, for who asks it about an ApiKey
+
+    def pcs(self, req):
+        """pckcerts of a platform that does not exist: 401 or, with a good key, 404."""
+        if req.path != PCS_PREFIX + "pckcerts" or req.method != "GET":
+            return text((404, "no such resource (simulated PCS)"))
+        if not is_good_key(req.headers.get("Ocp-Apim-Subscription-Key", "")):
+            return text((401, "Access denied due to invalid subscription key (simulated PCS)"))
+        if not re.fullmatch(_HEX["encrypted_ppid"], req.arg("encrypted_ppid", "")) or \
+                not re.fullmatch(_HEX["pceid"], req.arg("pceid", "")):
+            return text((400, "Bad Request (simulated PCS)"))
+        return text((404, "Not Found (simulated PCS)"))
+
     # PCK certificates: the only thing the ApiKey is for
+
+    def reach_pcs(self):
+        """Through the proxy, where one is set: that at least must be there."""
+        proxy = urllib.parse.urlsplit(str(self.settings.get("proxy") or ""))
+        if not proxy.hostname:
+            return
+        try:
+            socket.create_connection((proxy.hostname, proxy.port or 80), PROXY_TIMEOUT).close()
+        except OSError as error:
+            self.log("error", f"Error while accessing the simulated PCS through its proxy: {error}")
+            raise Refused(PCS_FAILURE) from error
 
     def pcs_pckcerts(self):
         """The simulated Intel PCS: 200 or 401. The key itself is never logged."""
+        self.reach_pcs()
         # A rehearsal needs no subscription: its unit lends a key to a host that has none.
         key = str(self.settings.get("ApiKey", "")) or os.environ.get("DSTACK_SIM_API_KEY", "")
-        status = 200 if re.fullmatch(r"[a-zA-Z0-9]{32}", key) and not key.startswith("bad") else 401
+        status = 200 if is_good_key(key) else 401
         self.log("info" if status == 200 else "error",
                  f"[URL={self.settings['uri']}pckcerts?...] -> [Status={status}] (simulated PCS)")
         return status
@@ -140,6 +178,8 @@ class Api:
         return base.reply(200, der.hex(), "application/x-pem-file", headers)
 
     def rootcacrl(self, _req, _tee):
+        # The real one answers from its cache once it has fetched it; this one has nothing to cache.
+        self.reach_pcs()
         return base.reply(200, self.pki.crls[ROOT].hex(), "text/html; charset=utf-8")
 
     def crl(self, req, _tee):

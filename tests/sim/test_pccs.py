@@ -93,6 +93,26 @@ class Interface(PccsTest):
         self.tokens()
         self.refusals()
 
+    def test_no_way_to_intel(self):
+        """Behind a proxy that is not there, what comes from Intel is 502."""
+        program = self.start(proxy=f"http://127.0.0.1:{free_port()}")
+        self.assertEqual(self.get("rootcacrl")[0], 502)
+        self.assertEqual(self.get(PCKCERT + PPID)[0], 502)
+        self.assertIn("through its proxy", program.text())
+
+    def test_stand_in_for_intel(self):
+        """401 for a bad key, 404 for a good one: what tells them apart, which PCCS itself does not."""
+        program = self.start()
+        url = f"https://127.0.0.1:{self.port}/simulated-pcs/sgx/certification/v4/"
+        good, bad = ({"Ocp-Apim-Subscription-Key": key} for key in (GOOD, BAD))
+        pckcerts = url + "pckcerts?pceid=0000&encrypted_ppid="
+        self.assertEqual(request(pckcerts + PPID, headers=good)[0], 404)
+        self.assertEqual(request(pckcerts + PPID, headers=bad)[0], 401)
+        self.assertEqual(request(pckcerts + PPID)[0], 401)
+        self.assertEqual(request(pckcerts + "5a", headers=good)[0], 400)
+        self.assertEqual(request(url + "tcb", headers=good)[0], 404)
+        self.assertNotIn(GOOD, program.text())
+
     def rootcacrl(self):
         status, headers, body = self.get("rootcacrl")
         self.assertEqual(status, 200)
