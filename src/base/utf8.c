@@ -2,6 +2,8 @@
 /* Strict UTF-8. */
 #include "utf8.h"
 
+#include <string.h>
+
 static int is_tail(unsigned char c)
 {
 	return (c & 0xc0) == 0x80;
@@ -52,4 +54,20 @@ size_t utf8_printable(const char *s, size_t n)
 	if (len == 1 && (p[0] < 0x20 || p[0] == 0x7f))
 		return 0;
 	return len == 2 && p[0] == 0xc2 && p[1] < 0xa0 ? 0 : len;
+}
+
+void utf8_clean(char *text)
+{
+	size_t left = text ? strlen(text) : 0;
+
+	while (left) {
+		size_t n = utf8_printable(text, left);
+
+		if (!n) {
+			*text = '?';
+			n = 1;
+		}
+		text += n;
+		left -= n;
+	}
 }

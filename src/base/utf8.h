@@ -8,3 +8,6 @@
 size_t utf8_sequence(const char *s, size_t n);
 /* The same, and fit to be shown: no control character (C0, DEL, C1). */
 size_t utf8_printable(const char *s, size_t n);
+/* What is not printable becomes a question mark: texts quote what stands in files, and nothing
+ * of it may steer a terminal or break JSON. NULL is no text. */
+void utf8_clean(char *text);

@@ -64,8 +64,8 @@ static int look(struct await *a)
 		if (r <= 0)
 			return r < 0 ? r : 1;
 	}
-	part_view_fill(&v, &a->ctx->root, &s, p->probes, !p->judge);
 	v.settings_hidden = hidden;
+	part_view_fill(&v, &a->ctx->root, &s, p->probes, 0, !p->judge);
 	part_judge_alone(&v, a->part, &f);
 	done = f.state == PART_OK || f.state == PART_OFF;
 	if (!done)

@@ -2,18 +2,9 @@
 /* dstack-host status: every part of the host, what it waits for, what comes next. */
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "host/status.h"
-
-static int wants_colour(void)
-{
-	const char *no = getenv("NO_COLOR");
-
-	return isatty(STDOUT_FILENO) && !(no && *no);
-}
 
 static int status(const struct cmd_ctx *ctx, int json)
 {
@@ -25,13 +16,13 @@ static int status(const struct cmd_ctx *ctx, int json)
 
 	if (r < 0)
 		return cmd_failed(r, "read the settings");
-	part_view_fill(&v, &ctx->root, &s, PROBE_ALL, 1);
 	v.settings_hidden = hidden;
+	part_view_fill(&v, &ctx->root, &s, parts_probes(), 0, 1);
 	status_collect(&v, &st);
 	if (json)
 		status_json(&st, &out);
 	else
-		status_text(&st, wants_colour(), &out);
+		status_text(&st, cmd_colour(), &out);
 	fputs(out.data, stdout);
 	return status_fine(&st) ? EXIT_FINE : EXIT_FAILED;
 }

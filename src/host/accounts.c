@@ -47,6 +47,14 @@ static int close_file(FILE *f, int r)
 	return r;
 }
 
+/* Any other errno of getgrnam(3) and getgrgid(3) may mean that there is none: see their
+ * NOTES. */
+static int is_failure(int error)
+{
+	return error == EINTR || error == EIO || error == EMFILE || error == ENFILE ||
+	       error == ENOMEM;
+}
+
 static char *join_members(char *const *names)
 {
 	_cleanup_strbuf_ struct strbuf sb = { 0 };
@@ -81,8 +89,7 @@ int group_lookup(const struct root *root, const char *name, struct account *ret)
 	g = getgrnam(name);
 	if (g)
 		take_group(g, ret);
-	else if (errno == EINTR || errno == EIO || errno == EMFILE || errno == ENFILE ||
-		 errno == ENOMEM)
+	else if (is_failure(errno))
 		return -errno;
 	return g ? 0 : -ENOENT;
 }
@@ -101,45 +108,56 @@ int user_lookup(const struct root *root, const char *name, struct account *ret)
 	return close_file(f, r);
 }
 
-char *group_name(const struct root *root, gid_t gid)
+int group_name(const struct root *root, gid_t gid, char **ret)
 {
 	FILE *f = open_file(root, "/etc/group");
-	char *name = NULL;
 	const struct group *g;
+	int r = -ENOENT;
 
-	while (f && !name && (g = fgetgrent(f)))
-		if (g->gr_gid == gid)
-			name = xstrdup(g->gr_name);
-	if (f)
-		fclose(f);
-	if (!name && root_is_host(root) && (g = getgrgid(gid)))
-		name = xstrdup(g->gr_name);
-	return name;
+	*ret = NULL;
+	while (f && r < 0 && (errno = 0, g = fgetgrent(f)))
+		if (g->gr_gid == gid) {
+			*ret = xstrdup(g->gr_name);
+			r = 0;
+		}
+	r = close_file(f, r);
+	if (r != -ENOENT || !root_is_host(root))
+		return r;
+	errno = 0;
+	g = getgrgid(gid);
+	if (!g)
+		return is_failure(errno) ? -errno : -ENOENT;
+	*ret = xstrdup(g->gr_name);
+	return 0;
 }
 
-static int gid_is_users(const struct root *root, gid_t gid)
+/* 0, -ENOENT or -errno. */
+static int gid_of_user(const struct root *root, gid_t gid)
 {
 	FILE *f = open_file(root, "/etc/passwd");
 	const struct passwd *p;
-	int found = 0;
+	int r = -ENOENT;
 
-	while (f && !found && (p = fgetpwent(f)))
-		found = p->pw_gid == gid || p->pw_uid == gid;
-	if (f)
-		fclose(f);
-	return found;
+	while (f && r < 0 && (errno = 0, p = fgetpwent(f)))
+		if (p->pw_gid == gid || p->pw_uid == gid)
+			r = 0;
+	return close_file(f, r);
 }
 
-gid_t group_free_gid(const struct root *root)
+int group_free_gid(const struct root *root, gid_t *ret)
 {
 	/* From above, as groupadd --system does. */
 	for (gid_t gid = FIRST_USER_GID - 1; gid >= 100; gid--) {
-		_cleanup_free_ char *name = group_name(root, gid);
+		_cleanup_free_ char *name = NULL;
+		int r = group_name(root, gid, &name);
 
-		if (!name && !gid_is_users(root, gid))
-			return gid;
+		if (r == -ENOENT)
+			r = gid_of_user(root, gid);
+		*ret = gid;
+		if (r < 0)
+			return r == -ENOENT ? 0 : r;
 	}
-	return 0;
+	return -ENOSPC;
 }
 
 int account_has_member(const struct account *group, const char *user)

@@ -19,10 +19,11 @@ struct account {
 /* 0, -ENOENT, or -errno: nobody can tell whether it is there. */
 int group_lookup(const struct root *root, const char *name, struct account *ret) _must_check_;
 int user_lookup(const struct root *root, const char *name, struct account *ret) _must_check_;
-/* The group's name, the caller's, or NULL. */
-char *group_name(const struct root *root, gid_t gid) _must_check_;
-/* A system GID that neither group nor user has; 0 when there is none. */
-gid_t group_free_gid(const struct root *root) _must_check_;
+/* The group's name, the caller's; NULL unless 0 is returned: as above. */
+int group_name(const struct root *root, gid_t gid, char **ret) _must_check_;
+/* A system GID that neither group nor user has. 0, -ENOSPC: none is free, or -errno: nobody
+ * can tell. */
+int group_free_gid(const struct root *root, gid_t *ret) _must_check_;
 int account_has_member(const struct account *group, const char *user);
 void account_free(struct account *a);
 

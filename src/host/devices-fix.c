@@ -63,10 +63,10 @@ static void plan_group(const struct root *root, const struct device_row *row,
 		word(step, row->name);
 	} else if (row->state == DEVICE_WRONG) {
 		_cleanup_free_ char *number = NULL;
+		int r = group_free_gid(root, &gid);
 
-		gid = group_free_gid(root);
-		if (!gid) {
-			refuse(plan, "no system GID is free");
+		if (r < 0) {
+			refuse(plan, r == -ENOSPC ? "no system GID is free" : strerror(-r));
 			return;
 		}
 		number = xasprintf("%u", gid);

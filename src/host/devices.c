@@ -97,12 +97,15 @@ static void check_node(const struct root *root, size_t i, struct device_report *
 		row->found = xstrdup("char (a link to /dev/null)");
 		return;
 	}
-	group = group_name(root, st.st_gid);
+	r = group_name(root, st.st_gid, &group);
 	row->found = group ? xasprintf("%s %04o %s", S_ISCHR(st.st_mode) ? "char" : "file",
 				       (unsigned)st.st_mode & 07777u, group) :
 			     xasprintf("%s %04o gid %u", S_ISCHR(st.st_mode) ? "char" : "file",
 				       (unsigned)st.st_mode & 07777u, st.st_gid);
 	cause = device_judge(st.st_mode, group, nodes[i].group);
+	/* Whose it is cannot be told: that is no ground to give it to another. */
+	if (r < 0 && r != -ENOENT)
+		cause = strerror(-r);
 	if (cause)
 		wrong(row, cause);
 }

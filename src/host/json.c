@@ -40,3 +40,9 @@ void json_write(struct strbuf *out, json_t *root)
 	json_decref(root);
 	sb_addc(out, '\n');
 }
+
+void json_push(json_t *list, json_t *item)
+{
+	if (!item || json_array_append_new(list, item) < 0)
+		out_of_memory();
+}

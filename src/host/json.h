@@ -13,3 +13,6 @@
 json_t *json_read(const char *data, size_t len, size_t flags);
 /* Indented, sorted as built, with a line break at its end; frees `root`. */
 void json_write(struct strbuf *out, json_t *root);
+/* Appends; `item` is taken over. What cannot be written as JSON must not be left out in
+ * silence: NULL ends the program. */
+void json_push(json_t *list, json_t *item);

@@ -56,6 +56,16 @@ static const char *check_registry(const char *s)
 	return strcmp(s, "off") == 0 ? NULL : check_domain(s);
 }
 
+/* PCCS puts names of files behind it, and takes its interface's version from its end. */
+static const char *check_pcs_url(const char *s)
+{
+	size_t len = strlen(s);
+
+	if (len < 4 || (strcmp(s + len - 4, "/v4/") != 0 && strcmp(s + len - 4, "/v3/") != 0))
+		return "does not end in /v4/";
+	return check_url(s);
+}
+
 /* clang-format off */
 const struct key keys[KEY_COUNT] = {
 	[KEY_DOMAIN] = { "DOMAIN", check_domain, .flags = KEY_ASK,
@@ -107,6 +117,10 @@ const struct key keys[KEY_COUNT] = {
 	[KEY_PCCS_FILL_MODE] = { "PCCS_FILL_MODE", .choices = "LAZY REQ OFFLINE",
 		.fallback = "LAZY", .readers = FOR_PCCS,
 		.help = "How the local PCCS fills its cache." },
+	[KEY_PCS_URL] = { "PCS_URL", check_pcs_url,
+		.fallback = "https://api.trustedservices.intel.com/sgx/certification/v4/",
+		.readers = FOR_PCCS,
+		.help = "Intel's service behind the local PCCS; sbx. for pre-production CPUs." },
 	[KEY_GUEST_PCCS_URL] = { "GUEST_PCCS_URL", check_url, .fallback = "",
 		.flags = KEY_MAY_BE_EMPTY, .readers = FOR_VMM | FOR_GUARD,
 		.help = "PCCS that guests ask; empty: Intel directly." },

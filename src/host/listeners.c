@@ -49,7 +49,8 @@ static int read_address(const char *hex, int v6, struct in6_addr *ret)
 static void add(struct listeners *list, const struct in6_addr *a, int v6, unsigned port,
 		unsigned long inode)
 {
-	struct listener l = { .port = (uint16_t)port, .inode = inode };
+	struct listener l = { .port = (uint16_t)port, .inode = inode,
+			      .loopback = is_loopback(a, v6) };
 
 	inet_ntop(v6 ? AF_INET6 : AF_INET, a, l.address, sizeof(l.address));
 	for (size_t i = 0; i < list->n; i++)
@@ -60,7 +61,7 @@ static void add(struct listeners *list, const struct in6_addr *a, int v6, unsign
 	list->items[list->n++] = l;
 }
 
-void listeners_parse(const char *text, int v6, struct listeners *ret)
+void listeners_parse(const char *text, int v6, int loopback, struct listeners *ret)
 {
 	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		char hex[33];
@@ -73,7 +74,7 @@ void listeners_parse(const char *text, int v6, struct listeners *ret)
 			   hex, &port, &state, &inode) != 4)
 			continue;
 		if (state != TCP_LISTEN_STATE || read_address(hex, v6, &a) < 0 ||
-		    is_loopback(&a, v6))
+		    (!loopback && is_loopback(&a, v6)))
 			continue;
 		add(ret, &a, v6, port, inode);
 	}
@@ -155,7 +156,7 @@ static int by_port(const void *a, const void *b)
 	return x->port != y->port ? x->port - y->port : strcmp(x->address, y->address);
 }
 
-int listeners_public(const struct root *root, struct listeners *ret)
+static int look(const struct root *root, int loopback, struct listeners *ret)
 {
 	static const struct {
 		const char *path;
@@ -171,13 +172,23 @@ int listeners_public(const struct root *root, struct listeners *ret)
 		if (r < 0 && !(r == -ENOENT && tables[i].v6))
 			return r;
 		if (r == 0)
-			listeners_parse(text, tables[i].v6, ret);
+			listeners_parse(text, tables[i].v6, loopback, ret);
 	}
 	if (ret->n) {
 		qsort(ret->items, ret->n, sizeof(*ret->items), by_port);
 		name_sockets(root, ret);
 	}
 	return 0;
+}
+
+int listeners_all(const struct root *root, struct listeners *ret)
+{
+	return look(root, 1, ret);
+}
+
+int listeners_public(const struct root *root, struct listeners *ret)
+{
+	return look(root, 0, ret);
 }
 
 void listeners_free(struct listeners *list)

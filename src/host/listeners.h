@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* TCP sockets that listen for others than this machine itself. */
+/* TCP sockets that listen: for others than this machine itself, or for it. */
 #pragma once
 
 #include <stddef.h>
@@ -11,6 +11,7 @@
 struct listener {
 	char address[48]; /* "0.0.0.0", "::" */
 	uint16_t port;
+	int loopback; /* for this machine itself alone */
 	unsigned long inode;
 	char *process; /* its name, NULL where it may not be known */
 };
@@ -20,8 +21,10 @@ struct listeners {
 	size_t n;
 };
 
-/* Adds those of a /proc/net/tcp (v6: tcp6) text. Lines that are not understood are left out. */
-void listeners_parse(const char *text, int v6, struct listeners *ret);
-/* Those of the system, with names as far as this user may see them. 0 or -errno. */
+/* Adds those of a /proc/net/tcp (v6: tcp6) text, with loopback: also those. Lines that are not understood are left out. */
+void listeners_parse(const char *text, int v6, int loopback, struct listeners *ret);
+/* All of the system, with names as far as this user may see them. 0 or -errno. */
+int listeners_all(const struct root *root, struct listeners *ret) _must_check_;
+/* Those of the system that others reach, with names as far as this user may see them. 0 or -errno. */
 int listeners_public(const struct root *root, struct listeners *ret) _must_check_;
 void listeners_free(struct listeners *list);

@@ -70,11 +70,9 @@ int part_missing(const struct settings *s, const struct part *p)
 {
 	struct missing m = { s, -1 };
 
-	if (p->missing)
-		return p->missing(s);
 	if (p->settings)
 		for_each_word(p->settings, find_missing, &m);
-	return m.id;
+	return m.id < 0 && p->also ? p->also(s) : m.id;
 }
 
 static int needs_setting(const struct part_view *v, const struct part *p, struct finding *f)
@@ -332,7 +330,13 @@ void parts_judge(const struct part_view *v, struct finding *findings)
 		struct finding *f = &findings[i];
 		const struct unit_state *u = unit_of(v, i);
 
-		part_judge_alone(v, i, f);
+		if (v->ahead && v->ahead[i]) {
+			*f = *v->ahead[i];
+			free(v->ahead[i]);
+			v->ahead[i] = NULL;
+		} else {
+			part_judge_alone(v, i, f);
+		}
 		if (f->state == PART_SILENT)
 			explain(v, i, findings, f);
 		if (f->state != PART_OFF)

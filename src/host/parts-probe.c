@@ -111,6 +111,69 @@ enum part_state judge_registry(const struct part_view *v, struct finding *f)
 	return simple(v, PROBE_REGISTRY, 200, f, setting(v->settings, KEY_REGISTRY));
 }
 
+struct machines {
+	struct vmm_vm *vms;
+	size_t n;
+};
+
+static void machines_free(struct machines *m)
+{
+	vmm_list_free(m->vms, m->n);
+}
+
+/* The machine of the KMS: by the id on record, by its name where that may not be read. */
+static const struct vmm_vm *kms_machine(const struct part_view *v, const struct machines *m)
+{
+	_cleanup_(kms_record_free) struct kms_record rec = { 0 };
+	int r = kms_record_load(v->root, &rec), by_id = r == 0 && *rec.vm_id;
+
+	if (!by_id && r != -EACCES && r != -EPERM)
+		return NULL;
+	for (size_t i = 0; i < m->n; i++)
+		if (strcmp(by_id ? m->vms[i].id : m->vms[i].name,
+			   by_id ? rec.vm_id : setting(v->settings, KEY_KMS_NAME)) == 0)
+			return &m->vms[i];
+	return NULL;
+}
+
+/* What the VMM calls a machine that cannot answer because it does not run, the caller's; NULL
+ * when it runs or nobody knows. */
+static char *kms_machine_state(const struct part_view *v)
+{
+	const struct probe_result *status = &v->probe[PROBE_VMM];
+	_cleanup_(machines_free) struct machines m = { 0 };
+	_cleanup_free_ char *trouble = NULL;
+	const struct vmm_vm *vm;
+
+	if (!probe_answered(status, 200, &trouble) ||
+	    vmm_list(&status->answer, &m.vms, &m.n) < 0)
+		return NULL;
+	vm = kms_machine(v, &m);
+	return vm && strcmp(vm->status, "running") != 0 ? xstrdup(vm->status) : NULL;
+}
+
+static int unit_is_at_work(const struct part_view *v, const char *id)
+{
+	const struct unit_state *u = v->unit ? &v->unit[part_find(id)] : NULL;
+
+	return u && v->units_error == 0 && u->active && strcmp(u->active, "activating") == 0;
+}
+
+static enum part_state kms_does_not_answer(const struct part_view *v, struct finding *f,
+					   char *trouble)
+{
+	_cleanup_free_ char *state = kms_machine_state(v);
+
+	if (!state)
+		return silent(f, trouble);
+	free(trouble);
+	if (strcmp(state, KMS_STOPPED) != 0 || unit_is_at_work(v, "kms"))
+		return silent(f, xasprintf("its CVM is %.32s", state));
+	/* That one starts it and never makes another: see kms-deploy.c. */
+	finding_fix(f, KMS_START);
+	return finding_set(f, PART_FAILED, "its CVM is stopped");
+}
+
 /* As `kms status` judges it. */
 enum part_state judge_kms(const struct part_view *v, struct finding *f)
 {
@@ -121,8 +184,10 @@ enum part_state judge_kms(const struct part_view *v, struct finding *f)
 	int r;
 
 	if (meta->error < 0 && !probe_answered(meta, 0, &trouble))
-		return silent(f, trouble);
+		return kms_does_not_answer(v, f, trouble);
 	kms_view_of(&meta->answer, &v->probe[PROBE_KMS_PAGE].answer, &view);
+	if (view.phase == KMS_SILENT)
+		return kms_does_not_answer(v, f, steal_ptr(view.detail));
 	if (view.phase != KMS_READY)
 		return silent(f, steal_ptr(view.detail));
 	r = kms_verdict(v->root, v->settings, &view, &wrong);
@@ -175,24 +240,32 @@ static int is_orphan(const struct part_view *v, const struct peer_answer *list,
 			return 0;
 		at = by_pid(&v->processes, at->parent);
 	}
-	return vm_process_lives(v->root, setting(v->settings, KEY_VM_DIR), p);
+	return vm_process_lives(v->root, p);
 }
 
 /* "NAME (pid 12), ..."; nothing when there is none. */
 static char *orphans(const struct part_view *v, const struct peer_answer *list)
 {
-	const char *dir = setting(v->settings, KEY_VM_DIR);
+	size_t n_all = v->processes.n, n = 0;
+	_cleanup_free_ const struct vm_process **who = xcalloc(n_all + 1, sizeof(*who));
+	_cleanup_free_ const char **ids = xcalloc(n_all + 1, sizeof(*ids));
+	_cleanup_free_ char **names = xcalloc(n_all + 1, sizeof(*names));
 	_cleanup_strbuf_ struct strbuf sb = { 0 };
 
-	for (size_t i = 0; i < v->processes.n; i++) {
+	for (size_t i = 0; i < n_all; i++) {
 		const struct vm_process *p = &v->processes.items[i];
-		_cleanup_free_ char *name = NULL;
 
 		/* One that another orphan has started goes with it. */
 		if (by_pid(&v->processes, p->parent) || !is_orphan(v, list, p))
 			continue;
-		name = vmdir_name(v->root, dir, p->id);
-		sb_addf(&sb, "%s%s (pid %d)", sb.len ? ", " : "", name ? name : p->id, p->pid);
+		ids[n] = p->id;
+		who[n++] = p;
+	}
+	vmdir_names(v->root, setting(v->settings, KEY_VM_DIR), ids, n, names);
+	for (size_t i = 0; i < n; i++) {
+		sb_addf(&sb, "%s%s (pid %d)", i ? ", " : "", names[i] ? names[i] : ids[i],
+			who[i]->pid);
+		free(names[i]);
 	}
 	return sb.len ? sb_steal(&sb) : NULL;
 }
@@ -228,16 +301,6 @@ static const char *id_of(const char *value, const char **kind, size_t *id_len)
 	p = p ? strchr(p + 1, ' ') : NULL;
 	*id_len = p ? strcspn(p + 1, " ") : 0;
 	return p ? p + 1 : "";
-}
-
-struct machines {
-	struct vmm_vm *vms;
-	size_t n;
-};
-
-static void machines_free(struct machines *m)
-{
-	vmm_list_free(m->vms, m->n);
 }
 
 static int vmm_knows(const struct machines *m, const char *id, size_t len)

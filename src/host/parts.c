@@ -89,11 +89,20 @@ const struct part parts[] = {
 	  .judge = judge_cvms },
 	{ .id = "kms", .group = "cvms", .title = "dstack-kms", .address = KEY_KMS_PORT,
 	  .unit = "dstack-kms.service", .needs = "key-provider image vmm",
-	  .settings = KMS_SETTINGS, .missing = kms_missing_setting, .readers = FOR_KMS,
+	  .settings = KMS_SETTINGS, .also = kms_layout_setting, .readers = FOR_KMS,
 	  .probes = PROBE(PROBE_KMS) | PROBE(PROBE_KMS_PAGE), .judge = judge_kms },
 };
 /* clang-format on */
 const size_t n_parts = ARRAY_SIZE(parts);
+
+uint64_t parts_probes(void)
+{
+	uint64_t probes = 0;
+
+	for (size_t i = 0; i < n_parts; i++)
+		probes |= parts[i].probes;
+	return probes;
+}
 
 int part_find(const char *id)
 {
@@ -132,18 +141,48 @@ static void fill_units(struct part_view *v)
 			v->units_error = units_get(u, parts[i].unit, &v->unit[i]);
 }
 
+/* Units, files and devices take as long as a fast answer over the network. */
+static void look_meanwhile(void *arg)
+{
+	struct part_view *v = arg;
+
+	fill_units(v);
+	/* The kernel goes through all its sockets for this. */
+	if (root_is_host(v->root))
+		v->public_error = listeners_public(v->root, &v->public);
+	v->ahead = xcalloc(n_parts, sizeof(*v->ahead));
+	for (size_t i = 0; i < n_parts; i++) {
+		if (!parts[i].judge || parts[i].probes)
+			continue;
+		v->ahead[i] = xcalloc(1, sizeof(**v->ahead));
+		part_judge_alone(v, i, v->ahead[i]);
+	}
+}
+
+static void look_at_units(void *arg)
+{
+	fill_units(arg);
+}
+
+static void look_at_nothing(void *arg _unused_)
+{
+}
+
 void part_view_fill(struct part_view *v, const struct root *root, const struct settings *s,
-		    unsigned mask, int with_units)
+		    uint64_t mask, unsigned timeout_ms, int with_units)
 {
 	struct timespec now;
 
-	*v = (struct part_view){ .root = root, .settings = s, .units_error = UNITS_ABSENT };
-	if (with_units)
-		fill_units(v);
+	*v = (struct part_view){ .root = root, .settings = s, .units_error = UNITS_ABSENT,
+				 .settings_hidden = v->settings_hidden };
 	/* Before the supervisor is asked: what starts in between must not look like an orphan. */
 	if (mask & (PROBE(PROBE_SUPERVISOR) | PROBE(PROBE_PROCESSES)))
 		vmdir_processes(root, setting(s, KEY_VM_DIR), &v->processes);
-	v->probes_error = probes_ask(root, s, mask, v->probe);
+	v->probes_error = probes_ask_while(root, s, mask, timeout_ms, v->probe,
+					   !with_units ? look_at_nothing :
+					   mask	       ? look_meanwhile :
+							 look_at_units,
+					   v);
 	clock_gettime(CLOCK_REALTIME, &now);
 	v->now_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
@@ -154,6 +193,13 @@ void part_view_free(struct part_view *v)
 	for (size_t i = 0; v->unit && i < n_parts; i++)
 		unit_state_free(&v->unit[i]);
 	free(v->unit);
+	for (size_t i = 0; v->ahead && i < n_parts; i++) {
+		if (v->ahead[i])
+			findings_free(v->ahead[i], 1);
+		free(v->ahead[i]);
+	}
+	free(v->ahead);
+	listeners_free(&v->public);
 	unit_state_free(&v->target);
 	vm_processes_free(&v->processes);
 	*v = (struct part_view){ 0 };

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/root.h"
+#include "host/listeners.h"
 #include "host/probes.h"
 #include "host/settings.h"
 #include "host/units.h"
@@ -48,6 +49,10 @@ struct part_view {
 	int drained;	     /* somebody has drained this host and not started it again */
 	struct vm_processes processes;
 	uint64_t now_us;     /* wall clock */
+	/* What needed no answer was judged while the others were awaited; NULL: not so. */
+	struct finding **ahead;
+	struct listeners public; /* then, too */
+	int public_error;
 };
 
 struct part {
@@ -58,9 +63,10 @@ struct part {
 	const char *package; /* that brings the unit, where it is not ours */
 	const char *needs;   /* ids separated by blanks that come before it */
 	const char *settings; /* keys that must be set for it, separated by blanks */
-	int (*missing)(const struct settings *s); /* asks for more than those; NULL: it does not */
+	/* One more that the others make necessary and that is not set, or -1; NULL: there is none. */
+	int (*also)(const struct settings *s);
 	unsigned readers;    /* enum component: with bad settings it does not start */
-	unsigned probes;     /* PROBE(...) that judge() looks at */
+	uint64_t probes;     /* PROBE(...) that judge() looks at */
 	enum key_id address; /* the setting that says where it listens, KEY_COUNT: none */
 	/* Why it is switched off, the caller's; NULL when it is not. */
 	char *(*off)(const struct part_view *v);
@@ -77,9 +83,12 @@ int part_find(const char *id);
 /* A key that must be set for the part and is not, or -1. */
 int part_missing(const struct settings *s, const struct part *p);
 
-/* Looks at everything that `mask` (of PROBE()) and, if asked for, the units tell. */
+/* The probes of all parts. */
+uint64_t parts_probes(void);
+/* Looks at everything that `mask` (of PROBE()) and, if asked for, the units tell.
+ * timeout_ms: see probes_ask(). settings_hidden is the caller's, before. */
 void part_view_fill(struct part_view *v, const struct root *root, const struct settings *s,
-		    unsigned mask, int with_units);
+		    uint64_t mask, unsigned timeout_ms, int with_units);
 void part_view_free(struct part_view *v);
 /* Judges all parts; findings[i] belongs to parts[i]. */
 void parts_judge(const struct part_view *v, struct finding *findings);

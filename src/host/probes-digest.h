@@ -6,3 +6,6 @@
 
 void digest_containers(const struct peer_reply *reply, struct peer_emit *emit);
 void digest_processes(const struct peer_reply *reply, struct peer_emit *emit);
+void digest_rootcacrl(const struct peer_reply *reply, struct peer_emit *emit);
+/* "image", "id", "restart", "restarts", "pid", "started", "privileged"; "mount" = "TO TYPE FROM" */
+void digest_inspect(const struct peer_reply *reply, struct peer_emit *emit);

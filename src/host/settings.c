@@ -14,6 +14,7 @@
 #include "host/detect.h"
 #include "host/hostconf.h"
 #include "host/validate.h"
+#include "host/vmm-version.h"
 
 const char *setting(const struct settings *s, enum key_id id)
 {
@@ -175,6 +176,7 @@ static int resolve(const struct root *root, const struct hostconf *hc, struct se
 	if (r < 0)
 		return r;
 	validate_settings(s);
+	vmm_check_settings(root, s);
 	diag_sort(&s->diag);
 	return 0;
 }

@@ -7,10 +7,11 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "host/json.h"
 #include "host/status.h"
 
-enum { COLUMNS = 80, TITLE = 29, STATE = 8 };
+enum { TITLE = 29, STATE = 8 };
 enum { DETAIL_AT = TITLE + STATE + 1 };
 
 static const char *colour_of(enum part_state state)
@@ -24,40 +25,6 @@ static const char *colour_of(enum part_state state)
 	return codes[state];
 }
 
-/* Columns of n bytes of UTF-8 without wide characters. */
-static size_t width(const char *s, size_t n)
-{
-	size_t w = 0;
-
-	for (size_t i = 0; i < n; i++)
-		w += ((unsigned char)s[i] & 0xc0) != 0x80;
-	return w;
-}
-
-/* Words of `text` from column `at` on; lines that follow begin there too. A word that is
- * longer than the line stays whole: it may be a command or a path. */
-static void wrap(struct strbuf *out, const char *text, size_t at)
-{
-	size_t column = at;
-
-	while (*text) {
-		size_t n = strcspn(text, " "), w = width(text, n);
-
-		if (column > at && column + 1 + w > COLUMNS) {
-			sb_addf(out, "\n%*s", (int)at, "");
-			column = at;
-		} else if (column > at) {
-			sb_addc(out, ' ');
-			column++;
-		}
-		sb_addn(out, text, n);
-		column += w;
-		text += n;
-		text += strspn(text, " ");
-	}
-	sb_addc(out, '\n');
-}
-
 static void add_row(struct strbuf *out, const struct part *p, const struct finding *f,
 		    int colour)
 {
@@ -68,7 +35,7 @@ static void add_row(struct strbuf *out, const struct part *p, const struct findi
 
 	sb_addf(out, "%-*s%s%-*s%s ", TITLE, p->title, colour ? colour_of(f->state) : "", STATE,
 		part_state_name(f->state), colour ? "\033[0m" : "");
-	wrap(out, detail, DETAIL_AT);
+	text_wrap(out, detail, DETAIL_AT);
 }
 
 static void add_public(struct strbuf *out, const struct status *s)
@@ -78,10 +45,10 @@ static void add_public(struct strbuf *out, const struct status *s)
 			strerror(-s->public_error));
 		return;
 	}
-	sb_add(out, s->public.n ? "\nListening for others:\n" :
+	sb_add(out, s->public->n ? "\nListening for others:\n" :
 				  "\nListening for others: nothing\n");
-	for (size_t i = 0; i < s->public.n; i++) {
-		const struct listener *l = &s->public.items[i];
+	for (size_t i = 0; i < s->public->n; i++) {
+		const struct listener *l = &s->public->items[i];
 		_cleanup_free_ char *at = xasprintf(strchr(l->address, ':') ? "[%s]:%u" : "%s:%u",
 						    l->address, l->port);
 
@@ -103,7 +70,7 @@ void status_text(const struct status *s, int colour, struct strbuf *out)
 		sb_add(out, "\nProblems:\n");
 	for (size_t i = 0; i < s->n_problems; i++) {
 		sb_add(out, "  ");
-		wrap(out, s->problems[i], 2);
+		text_wrap(out, s->problems[i], 2);
 	}
 	sb_addf(out, "\nNext: %s\n", s->next ? s->next : "nothing to do");
 }
@@ -129,27 +96,20 @@ static json_t *part_json(const struct part *p, const struct finding *f)
 			 f->fix);
 }
 
-/* What cannot be written as JSON must not be left out in silence. */
-static void append(json_t *list, json_t *item)
-{
-	if (!item || json_array_append_new(list, item) < 0)
-		out_of_memory();
-}
-
 void status_json(const struct status *s, struct strbuf *out)
 {
 	json_t *list = json_array(), *public = json_array(), *problems = json_array();
 
 	for (size_t i = 0; i < n_parts; i++)
-		append(list, part_json(&parts[i], &s->findings[i]));
-	for (size_t i = 0; i < s->public.n; i++) {
-		const struct listener *l = &s->public.items[i];
+		json_push(list, part_json(&parts[i], &s->findings[i]));
+	for (size_t i = 0; i < s->public->n; i++) {
+		const struct listener *l = &s->public->items[i];
 
-		append(public, json_pack("{s:s, s:s, s:i, s:s?}", "protocol", "tcp", "address",
+		json_push(public, json_pack("{s:s, s:s, s:i, s:s?}", "protocol", "tcp", "address",
 					 l->address, "port", (int)l->port, "process", l->process));
 	}
 	for (size_t i = 0; i < s->n_problems; i++)
-		append(problems, json_string(s->problems[i]));
+		json_push(problems, json_string(s->problems[i]));
 	json_write(out, json_pack("{s:s, s:b, s:o, s:o, s:o, s:s?}", "schema",
 				  "dstack-host.status/1", "simulated", s->simulated, "parts",
 				  list, "public", public, "problems", problems, "next",

@@ -38,33 +38,16 @@ static void add_rejected(const struct part_view *v, struct status *s, char **fix
 	}
 }
 
-/* Texts quote what stands in files: nothing of it may steer a terminal or break JSON. */
-static void clean(char *text)
-{
-	size_t left = text ? strlen(text) : 0;
-
-	while (left) {
-		size_t n = utf8_printable(text, left);
-
-		if (!n) {
-			*text = '?';
-			n = 1;
-		}
-		text += n;
-		left -= n;
-	}
-}
-
 static void clean_all(struct status *s)
 {
 	for (size_t i = 0; i < n_parts; i++) {
-		clean(s->findings[i].detail);
-		clean(s->findings[i].fix);
-		clean(s->findings[i].address);
+		utf8_clean(s->findings[i].detail);
+		utf8_clean(s->findings[i].fix);
+		utf8_clean(s->findings[i].address);
 	}
 	for (size_t i = 0; i < s->n_problems; i++)
-		clean(s->problems[i]);
-	clean(s->next);
+		utf8_clean(s->problems[i]);
+	utf8_clean(s->next);
 }
 
 void status_collect(const struct part_view *v, struct status *ret)
@@ -75,8 +58,14 @@ void status_collect(const struct part_view *v, struct status *ret)
 	*ret = (struct status){
 		.findings = xcalloc(n_parts, sizeof(*ret->findings)),
 		.simulated = root_exists(v->root, SIM_DEFAULTS),
+		.public = &v->public,
+		.public_error = v->public_error,
 		.domain = setting(v->settings, KEY_DOMAIN),
 	};
+	if (!v->ahead && root_is_host(v->root)) {
+		ret->public_error = listeners_public(v->root, &ret->own);
+		ret->public = &ret->own;
+	}
 	parts_judge(v, ret->findings);
 	for (size_t i = 0; i < d->n; i++)
 		add_problem(ret, diag_format(&d->items[i]));
@@ -88,8 +77,6 @@ void status_collect(const struct part_view *v, struct status *ret)
 		ret->next = steal_ptr(fix);
 	}
 	clean_all(ret);
-	if (root_is_host(v->root))
-		ret->public_error = listeners_public(v->root, &ret->public);
 }
 
 int status_fine(const struct status *s)
@@ -101,7 +88,7 @@ void status_free(struct status *s)
 {
 	findings_free(s->findings, n_parts);
 	free(s->findings);
-	listeners_free(&s->public);
+	listeners_free(&s->own);
 	for (size_t i = 0; i < s->n_problems; i++)
 		free(s->problems[i]);
 	free(s->problems);

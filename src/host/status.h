@@ -8,7 +8,8 @@
 
 struct status {
 	struct finding *findings; /* n_parts */
-	struct listeners public;
+	const struct listeners *public; /* the view's, or own */
+	struct listeners own;
 	int public_error; /* -errno: the list could not be read */
 	char **problems;
 	size_t n_problems;

@@ -126,6 +126,18 @@ void vmm_digest_created(const struct peer_reply *reply, struct peer_emit *emit)
 	json_decref(doc);
 }
 
+void vmm_digest_version(const struct peer_reply *reply, struct peer_emit *emit)
+{
+	json_t *doc = answer_json(reply, emit);
+	const char *version = json_string_value(json_object_get(doc, "version"));
+
+	if (doc && !version)
+		peer_fact(emit, "bad", "the answer has no version");
+	if (version)
+		peer_fact(emit, "version", version);
+	json_decref(doc);
+}
+
 void vmm_digest_nothing(const struct peer_reply *reply, struct peer_emit *emit)
 {
 	json_decref(answer_json(reply, emit));

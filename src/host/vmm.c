@@ -31,6 +31,7 @@ static const struct {
 	/* Asks the guest. */
 	[VMM_SHUTDOWN_VM] = { "ShutdownVm", 10000, 64 << 10, vmm_digest_nothing },
 	[VMM_STOP_VM] = { "StopVm", 10000, 64 << 10, vmm_digest_nothing },
+	[VMM_VERSION] = { "Version", 2000, 64 << 10, vmm_digest_version },
 };
 
 int vmm_prepare(const struct root *root, enum vmm_method method, const char *body,

@@ -18,6 +18,7 @@ enum vmm_method {
 	VMM_START_VM,
 	VMM_SHUTDOWN_VM,
 	VMM_STOP_VM,
+	VMM_VERSION,	 /* version; it answers also when its supervisor is dead */
 };
 
 /* A call that can be put in a peer_ask() with others; its socket is connected. */
@@ -60,4 +61,5 @@ void vmm_digest_status(const struct peer_reply *reply, struct peer_emit *emit);
 void vmm_digest_images(const struct peer_reply *reply, struct peer_emit *emit);
 void vmm_digest_created(const struct peer_reply *reply, struct peer_emit *emit);
 void vmm_digest_info(const struct peer_reply *reply, struct peer_emit *emit);
+void vmm_digest_version(const struct peer_reply *reply, struct peer_emit *emit);
 void vmm_digest_nothing(const struct peer_reply *reply, struct peer_emit *emit);

@@ -2,6 +2,8 @@
 /* SGX nodes and groups in fake trees: what is found, and what --fix would do about it. */
 #include "test.h"
 
+#include <errno.h>
+
 #include "base/alloc.h"
 #include "host/accounts.h"
 #include "host/devices.h"
@@ -229,6 +231,36 @@ static void regrouped_node_follows(void **state)
 	assert_non_null(strstr(text, "chown root:sgx_prv /dev/sgx_provision"));
 }
 
+/* What cannot be read is not what nobody has. */
+static void unreadable_is_not_nobody(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_root_ struct root groups = { .fd = -1 }, users = { .fd = -1 };
+	_cleanup_free_ char *name = NULL;
+	char path[128];
+	gid_t gid;
+
+	/* Opens, and then reading it fails. */
+	put_text(f, "/groups/etc/group/x", "");
+	put_text(f, "/users/etc/passwd/x", "");
+	put_text(f, "/users/etc/group", "sgx:x:999:\n");
+	snprintf(path, sizeof(path), "%s/groups", f->dir);
+	assert_int_equal(root_open(path, &groups), 0);
+	snprintf(path, sizeof(path), "%s/users", f->dir);
+	assert_int_equal(root_open(path, &users), 0);
+	assert_int_equal(group_name(&groups, 42, &name), -EISDIR);
+	assert_null(name);
+	assert_int_equal(group_free_gid(&groups, &gid), -EISDIR);
+	assert_int_equal(group_free_gid(&users, &gid), -EISDIR);
+	assert_int_equal(group_name(&users, 42, &name), -ENOENT);
+	assert_int_equal(group_name(&users, 999, &name), 0);
+	assert_string_equal(name, "sgx");
+	put_text(f, "/etc/group", "sgx:x:999:\n");
+	put_text(f, "/etc/passwd", "a:x:998:7::/:\n");
+	assert_int_equal(group_free_gid(&f->root, &gid), 0);
+	assert_int_equal(gid, 997);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +275,7 @@ int main(void)
 		with_root(file_in_place_of_a_node),
 		with_root(link_elsewhere_is_no_node),
 		with_root(regrouped_node_follows),
+		with_root(unreadable_is_not_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

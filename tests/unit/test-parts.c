@@ -295,6 +295,65 @@ static void machine(struct host *h, unsigned i, const char *status, const char *
 	fact(h, PROBE_VMM, key, status);
 }
 
+#define KMS_ID "0a6a9c1e-5b50-4c5e-9f0b-1d2e3f405162"
+
+static void put_record(struct fixture *f, const char *vm_id)
+{
+	char id[64], name[] = "kms", word[] = "x";
+	const struct kms_record rec = { .vm_id = id, .name = name, .image = word,
+					.compose_hash = word, .vcpu = 1, .memory_mb = 1,
+					.disk_gb = 1, .host_port = 9103, .guest_port = 9100,
+					.domain = word };
+
+	snprintf(id, sizeof(id), "%s", vm_id);
+	assert_int_equal(kms_record_save(&f->root, &rec), 0);
+}
+
+static void kms_is_silent(struct host *h, const char *id, const char *status)
+{
+	answer(h, PROBE_KMS, 0);
+	answer(h, PROBE_KMS_PAGE, 0);
+	answer(h, PROBE_VMM, 200);
+	h->view.probe[PROBE_KMS].answer.error = PEER_UNREACHABLE;
+	h->view.probe[PROBE_KMS_PAGE].answer.error = PEER_UNREACHABLE;
+	machine(h, 0, "stopped", "11111111-2222-3333-4444-555555555555");
+	machine(h, 1, status, id);
+	fact(h, PROBE_VMM, "vm.1.name", "kms");
+}
+
+static void stopped_kms_is_named(void **state)
+{
+	struct fixture *fx = *state;
+	_cleanup_host_ struct host h;
+	const struct finding *f;
+
+	host_make(&h, fx, FULL_CONF);
+	kms_is_silent(&h, KMS_ID, "stopped");
+	/* Nothing was deployed here: what starts it might deploy. */
+	assert_alone(&h, "kms", PART_SILENT, "no answer yet");
+	put_record(fx, "");
+	assert_alone(&h, "kms", PART_SILENT, "no answer yet");
+	put_record(fx, KMS_ID);
+	f = judge(&h, "kms");
+	assert_state(f, PART_FAILED);
+	assert_string_equal(f->detail, "its CVM is stopped");
+	assert_string_equal(f->fix, "sudo systemctl restart dstack-kms");
+	/* Nobody listens at all. */
+	refuse(&h, PROBE_KMS, -ECONNREFUSED);
+	assert_string_equal(judge(&h, "kms")->detail, "its CVM is stopped");
+	/* On its way. */
+	set_unit(&h, "kms", "activating", "start");
+	assert_state(judge(&h, "kms"), PART_WAITING);
+	set_unit(&h, "kms", "active", "exited");
+	kms_is_silent(&h, KMS_ID, "exited");
+	assert_alone(&h, "kms", PART_SILENT, "its CVM is exited");
+	kms_is_silent(&h, KMS_ID, "running");
+	assert_alone(&h, "kms", PART_SILENT, "no answer yet");
+	/* Another of that name is not the one on record. */
+	kms_is_silent(&h, "22222222-2222-3333-4444-555555555555", "stopped");
+	assert_alone(&h, "kms", PART_SILENT, "no answer yet");
+}
+
 static void machine_unknown_to_the_vmm(void **state)
 {
 	_cleanup_host_ struct host h;
@@ -555,6 +614,7 @@ int main(void)
 		with_root(kms_is_the_verified_one_or_not_ok),
 		with_root(kms_without_keys_is_waited_for),
 		with_root(kms_needs_what_its_render_needs),
+		with_root(stopped_kms_is_named),
 		with_root(machine_unknown_to_the_vmm),
 		with_root(orphans_are_named),
 		with_root(what_needs_privilege_is_said),

@@ -54,6 +54,15 @@ static void loopback_is_not_public(void **state)
 	assert_null(list.items[1].process);
 	assert_string_equal(list.items[2].address, "192.168.1.10");
 	assert_int_equal(list.items[2].port, 443);
+	for (size_t i = 0; i < list.n; i++)
+		assert_false(list.items[i].loopback);
+	listeners_free(&list);
+	assert_int_equal(listeners_all(&f->root, &list), 0);
+	assert_true(list.n > 3);
+	for (size_t i = 0; i < list.n; i++)
+		assert_int_equal(list.items[i].loopback,
+				 strcmp(list.items[i].address, "::1") == 0 ||
+					 strstr(list.items[i].address, "127.0.0") != NULL);
 	listeners_free(&list);
 }
 

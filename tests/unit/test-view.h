@@ -2,7 +2,7 @@
 /* A host as it could be seen, made by hand: no systemd, no network. */
 #pragma once
 
-#include "test.h"
+#include "test-machine.h"
 
 #include "base/alloc.h"
 #include "host/kms.h"
@@ -18,8 +18,8 @@
 
 /* Settings with which every part is wanted. */
 #define FULL_CONF                                                                        \
-	"DOMAIN=example.org\n"                                                           \
-	"AESMD_IMAGE=a\nKEY_PROVIDER_IMAGE=b\n"                                          \
+	"DOMAIN=example.org\nPUBLIC_ADDRESS=203.0.113.5\n"                                \
+	"AESMD_IMAGE=a\nKEY_PROVIDER_IMAGE=" IMAGE_REF "\n"                               \
 	"KMS_IMAGE=" IMAGE_REF "\n"                                                      \
 	"KMS_CONTRACT=" CONTRACT "\nAPP_AUTH_IMPLEMENTATION=" APP_AUTH "\n"              \
 	"ETH_RPC_URLS=http://127.0.0.1:8545\n"
@@ -93,6 +93,10 @@ static inline void kms_says(struct host *h, const char *contract, const char *ch
 		fact(h, PROBE_KMS, "ca", ca);
 }
 
+#include "test-attest.h"
+
+#include "test-vmm-host.h"
+
 /* Every unit runs and every daemon answers as it should. */
 static inline void host_make(struct host *h, const struct fixture *f, const char *conf)
 {
@@ -115,6 +119,15 @@ static inline void host_make(struct host *h, const struct fixture *f, const char
 	fact(h, PROBE_CONTAINERS, "container", CONTAINER_KEY_PROVIDER " running Up 2 hours");
 	kms_says(h, CONTRACT, "11155111", APP_AUTH, CA_FACT);
 	put_text(f, KMS_CA, CA_PEM);
+	put_machine(f);
+	put_attestation(h, f);
+	vmm_answers(h);
+	chain_answers(h);
+	fact(h, PROBE_DNS, "answered", "registry.example.org A ok");
+	fact(h, PROBE_DNS, "address", "registry.example.org 203.0.113.5");
+	fact(h, PROBE_DNS, "answered", "registry.example.org CAA ok");
+	fact(h, PROBE_DNS, "answered", "kms.example.org A ok");
+	fact(h, PROBE_DNS, "address", "kms.example.org 203.0.113.5");
 	h->findings = xcalloc(n_parts, sizeof(*h->findings));
 }
 
