@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +20,9 @@
 #endif
 
 static const struct command *const commands[] = {
-	&cmd_status,	      &cmd_up,	   &cmd_config, &cmd_secret,
-	&cmd_render,	      &cmd_compose, &cmd_devices, &cmd_kms,
-	&cmd_drain,	      &cmd_apply,  &cmd_await,	&cmd_guard,
-	&cmd_supervisor_gate,
+	&cmd_status,  &cmd_check,   &cmd_up,	  &cmd_config,	&cmd_secret,  &cmd_render,
+	&cmd_report,  &cmd_diff,    &cmd_metrics, &cmd_compose, &cmd_devices, &cmd_kms,
+	&cmd_measure, &cmd_drain,   &cmd_apply,   &cmd_await,	&cmd_guard,   &cmd_supervisor_gate,
 };
 
 static void help(void)
@@ -58,27 +56,9 @@ static void protect_memory(void)
 	prctl(PR_SET_DUMPABLE, 0);
 }
 
-static void *crypto_malloc(size_t size, const char *file _unused_, int line _unused_)
-{
-	return xmalloc(size);
-}
-
-static void *crypto_realloc(void *p, size_t size, const char *file _unused_,
-			    int line _unused_)
-{
-	return xrealloc(p, size);
-}
-
-static void crypto_free(void *p, const char *file _unused_, int line _unused_)
-{
-	free(p);
-}
-
-/* To a library an allocation that failed is one error among others, and a key that could
- * not be parsed for it would look like no key at all. Here it ends the program. */
+/* As in host/lib-crypto.c. */
 static void libraries_end_without_memory(void)
 {
-	CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free);
 	json_set_alloc_funcs(xmalloc, free);
 }
 

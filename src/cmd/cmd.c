@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/lock.h"
@@ -46,6 +48,13 @@ int cmd_lock(const struct cmd_ctx *ctx, int *ret_fd)
 	log_error("another dstack-host is at work and did not end within %d s; try again",
 		  LOCK_SECONDS);
 	return EXIT_LOCKED;
+}
+
+int cmd_colour(void)
+{
+	const char *no = getenv("NO_COLOR");
+
+	return isatty(STDOUT_FILENO) && !(no && *no);
 }
 
 int cmd_failed(int r, const char *fmt, ...)

@@ -33,8 +33,13 @@ extern const struct command cmd_render;
 extern const struct command cmd_compose;
 extern const struct command cmd_devices;
 extern const struct command cmd_status;
+extern const struct command cmd_check;
+extern const struct command cmd_report;
+extern const struct command cmd_diff;
+extern const struct command cmd_metrics;
 extern const struct command cmd_up;
 extern const struct command cmd_kms;
+extern const struct command cmd_measure;
 extern const struct command cmd_drain;
 extern const struct command cmd_apply;
 extern const struct command cmd_await;
@@ -47,5 +52,7 @@ int cmd_usage_error(const struct command *cmd, const char *fmt, ...) _printf_(2,
 void cmd_help(const struct command *cmd);
 /* The lock of all writing verbs: EXIT_FINE, or the message was printed. */
 int cmd_lock(const struct cmd_ctx *ctx, int *ret_fd);
+/* Is stdout a terminal that wants colour (NO_COLOR)? */
+int cmd_colour(void);
 /* "Cannot WHAT: reason" for a -errno; EXIT_FAILED. */
 int cmd_failed(int r, const char *fmt, ...) _printf_(2, 3);
