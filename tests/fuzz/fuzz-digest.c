@@ -3,11 +3,13 @@
  * Bodies that daemons answer with, in the network half: first byte which digest, second the
  * HTTP status. Whatever they hold, root's decoder takes every record of what comes out.
  */
-#include "fuzz.h"
+#include "fuzz-facts.h"
 
+#include "host/foreign.h"
+#include "host/chain.h"
+#include "host/diff.h"
+#include "host/image-digest.h"
 #include "host/kms-view.h"
-#include "host/peer-half.h"
-#include "host/peer-record.h"
 #include "host/probes-digest.h"
 #include "host/vmm.h"
 
@@ -16,7 +18,11 @@ typedef void (*digest_fn)(const struct peer_reply *reply, struct peer_emit *emit
 static const digest_fn digests[] = {
 	vmm_digest_status,    vmm_digest_images, vmm_digest_created, vmm_digest_info,
 	vmm_digest_nothing,   digest_containers, digest_processes,   kms_digest_meta,
-	kms_digest_page,      kms_digest_bootstrap,
+	kms_digest_page,      kms_digest_bootstrap, foreign_digest_state, foreign_digest_compose,
+	foreign_digest_manifest, foreign_digest_image,
+	digest_rootcacrl, digest_inspect,
+	vmm_digest_version, chain_digest, image_digest_sums, image_digest_share,
+	kms_digest_frozen, diff_digest,
 };
 static const long statuses[] = { 200, 404, 500, 101 };
 
@@ -26,28 +32,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc;
 	(void)argv;
+	diff_set_own(json_pack("{s:s, s:[{s:s, s:b}], s:{s:{s:[s]}}}", "schema",
+			       "dstack-host.report/1", "services", "unit", "a.service", "active", 1,
+			       "system", "values", "list", "x"));
 	return 0;
-}
-
-static void take(struct peer_answer *a, const struct peer_record *rec)
-{
-	require(rec->type == RECORD_FACT && rec->index == INDEX);
-	a->facts = xrealloc(a->facts, (a->n_facts + 1) * sizeof(*a->facts));
-	a->facts[a->n_facts++] = (struct peer_fact){ xstrndup(rec->key, rec->key_len),
-						     xstrndup(rec->value, rec->value_len) };
-}
-
-/* As root would read them. */
-static void read_back(const struct peer_emit *emit, struct peer_answer *a)
-{
-	for (size_t at = 0; at < emit->out.len;) {
-		struct peer_record rec;
-		ssize_t n = record_decode(emit->out.data + at, emit->out.len - at, &rec);
-
-		require(n > 0);
-		take(a, &rec);
-		at += (size_t)n;
-	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -67,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	digest = digests[data[0] % ARRAY_SIZE(digests)];
 	digest(&reply, &emit);
 	require(emit.out.len < PEER_FACTS_MAX + 2 * PEER_VALUE_MAX);
-	read_back(&emit, &a);
+	facts_read_back(&emit, &a);
 	if (digest == vmm_digest_status || digest == vmm_digest_info) {
 		require(vmm_list(&a, &vms, &n) == 0);
 		vmm_list_free(vms, n);

@@ -115,6 +115,33 @@ def tell():
 
     story.run("input")
 
+    order = Story("order", release)
+
+    @order.step("apt unpacks what keeps Debian's registry shut before it configures the registry, however it is asked")
+    def _(box):
+        # Not with APT::Immediate-Configure-All: apt then finishes each package before it unpacks the next.
+        box.add_repo(built(release))
+        for words in (["dstack-host"], ["docker-registry", "dstack-host"], ["dstack-host", "docker-registry"],
+                      ["dstack-host-services", "docker-registry", "haproxy"],
+                      ["-o", "APT::Immediate-Configure=false", "docker-registry", "dstack-host"],
+                      ["--no-install-recommends", "docker.io", "docker-registry", "dstack-host"]):
+            plan = box.run(["apt-get", "-s", "install", *words]).stdout.splitlines()
+            steps = [" ".join(line.split()[:2]) for line in plan if line.startswith(("Inst ", "Conf "))]
+            assert steps.index("Inst dstack-host-services") < steps.index("Conf docker-registry"), (words, steps)
+
+    @order.step("once unpacked, it is shut when the registry is the first that dpkg configures")
+    def _(box):
+        box.apt("install", "--download-only", "dstack-host", "docker-registry")
+        box.run("dpkg --unpack /var/cache/apt/archives/*.deb /srv/box-repo/*/dstack-host*.deb", timeout=300,
+                env={"DEBIAN_FRONTEND": "noninteractive"})
+        box.run(["dpkg", "--configure", "docker-registry"], env={"DEBIAN_FRONTEND": "noninteractive"})
+        assert box.run(["systemctl", "is-active", "docker-registry.service"], check=False).stdout.strip() == "inactive"
+        assert not box.run("ss -Hltn | grep :5000", check=False).stdout
+        box.run(["dpkg", "--configure", "-a"], env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=300)
+        assert not box.run("ss -Hltn | grep :5000", check=False).stdout
+
+    order.run("order")
+
     other = Story("chroot", release, boot=False)
 
     @other.step("it installs where systemd does not run, and purges again")

@@ -170,6 +170,23 @@ def tell(release):
             assert box.run(["systemctl", *words], check=False).code != 0, words
         assert cvm_pids(box) == pids
 
+    @story.step("no unit of ours that is started by hand ends a virtual machine", independent=True)
+    def _(box):
+        pids = cvm_pids(box)
+        refused = (["start", "dstack-drained.target"], ["isolate", "dstack-drained.target"],
+                   ["start", "dstack-drained.service"])
+        for words in refused:
+            assert box.run(["systemctl", *words], check=False).code != 0, words
+        box.run(["systemctl", "reset-failed", "dstack-drained.service"])
+        names = box.run("cd /usr/lib/systemd/system; [ -e dstack-host.target ] || cd /lib/systemd/system;"
+                        " ls -d dstack*.service dstack*.target dstack*.slice").stdout.split()
+        for name in set(names) - {"dstack-drained.service", "dstack-drained.target"}:
+            box.run(["systemctl", "start", "--no-block", name], check=False)
+        settle(box)
+        assert box.run(["systemctl", "is-active", "dstack-drained.target"], check=False).code != 0
+        assert cvm_pids(box) == pids
+        alive(box, pids)
+
     @story.step("an upgrade to the next version keeps every PID and restarts no supervisor")
     def _(box):
         pids, times = cvm_pids(box), start_times(box)
@@ -178,7 +195,10 @@ def tell(release):
         settle(box)
         assert box.installed("dstack-host").endswith("+next1")
         assert cvm_pids(box) == pids
-        assert start_times(box)["dstack-supervisor"] == times["dstack-supervisor"]
+        now = start_times(box)
+        assert now["dstack-supervisor"] == times["dstack-supervisor"]
+        # stand-ins that no virtual machine needs run the new code
+        assert now["pccs"] != times["pccs"] and now["qgsd"] != times["qgsd"], (times, now)
         box.run(["dstack-host", "await", "kms"], timeout=60)
 
     @story.step("supervisor killed: no virtual machine runs twice, status names the orphans")
@@ -200,6 +220,7 @@ def tell(release):
     @story.step("drain ends the orphans; the host comes back")
     def _(box):
         box.run(["dstack-host", "drain", "--yes"], timeout=120)
+        box.run(["systemctl", "is-active", "dstack-drained.target"])
         box.apt("install", "--reinstall", "dstack-host-services")
         assert box.run(["systemctl", "is-active", "dstack-supervisor.service"], check=False).code, "apt undid a drain"
         box.run(["systemctl", "start", "dstack-host-start.service"])

@@ -11,10 +11,21 @@ check "base includes only base" "$(grep -rnE '#include "(host|cmd)/' src/base)"
 check "host does not include cmd" "$(grep -rn '#include "cmd/' src/host)"
 check "cmd is included by cmd and main only" "$(grep -rln '#include "cmd/' src | grep -vE '^src/(cmd/|main\.c)')"
 check "base uses no library but libc" "$(grep -rnE '#include <(jansson|curl|openssl|systemd|nftables)' src/base)"
-check "libcurl is the network half's" "$(only_in curl/ 'host/peer[a-z-]*\.[ch]')"
-check "certificates are behind cert.c, foreign ones behind the network half's digest" "$(only_in 'openssl/(x509|pem)' 'host/(cert|kms-digest)\.c')"
-check "libnftables is behind guard.c" "$(only_in nftables/ 'host/guard\.c')"
-check "sd-bus is behind units.c" "$(only_in systemd/sd-bus 'host/units[a-z-]*\.c')"
-check "libseccomp and libcap are the network half's" "$(only_in '(seccomp|sys/capability)' 'host/peer[a-z-]*\.[ch]')"
+behind() { # library, its headers, the files that may use it
+	only_in "$2" "host/lib-$1\.h"
+	grep -rln "#include \"host/lib-$1\.h\"" src | grep -vE "^src/(dlopened\.c|host/($3|lib-$1)\.c)$"
+}
+check "libcurl is the network half's" "$(behind curl curl/ 'peer[a-z-]*')"
+check "libcrypto is behind cert.c, the network half's digests, and what no small library has" \
+	"$(behind crypto openssl/ 'peer|peer-certs|cert|cert-facts|kms-digest|sha384')"
+check "libnftables is behind guard.c" "$(behind nftables nftables/ guard)"
+check "libarchive is behind bundle.c and deb.c" "$(behind archive archive 'bundle|deb')"
+check "libsystemd is behind units.c and journal.c" "$(behind systemd systemd/sd 'units[a-z-]*|(secret-)?journal')"
+check "no library is linked to that is loaded" "$(sed -n 's/^PKGS = //p' Makefile | grep -E 'curl|crypto|systemd|nftables|archive')"
+check "what the package depends on is every library that is loaded" \
+	"$(for h in src/host/lib-*.h; do grep -q "#include \"${h#src/}\"" src/dlopened.c || echo "$h"; done)"
+check "libseccomp and libcap are the halves' and the jail's" "$(only_in '(seccomp|sys/capability)' 'host/(peer|jail)[a-z-]*\.[ch]')"
+# Digests run in the halves; of the others, what they read is written by root.
+check "foreign JSON is parsed in the halves alone" "$(grep -rnE 'json_(load|read)[a-z]*\(' src --include='*.c' | grep -vE '^src/host/(json|answer|[a-z-]*-digest|kms-record|probes-chain|measure-(image|qtest)|report-(images|config|keys)|qcnl-file)\.c:')"
 check "no unbounded or shell-running calls" "$(grep -rnE '\b(system|popen|gets|strcat|sprintf|atoi|strtok|alloca|vsprintf)\(' src --include='*.c')"
 check "getenv only in base and main, and for NO_COLOR" "$(grep -rn 'getenv(' src/host src/cmd | grep -v NO_COLOR)"

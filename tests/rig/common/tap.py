@@ -35,7 +35,7 @@ class Report:
     def finish(self, order):
         """Prints the plan and the counts; returns the exit status."""
         print(f"1..{self.number}")
-        print("# " + ", ".join(f"{name} {self.counts[name]}" for name in order))
+        print("# counts: " + ", ".join(f"{name} {self.counts[name]}" for name in order))
         print(f"# {'all' if SOAK else 'a sample'}, seed {SEED}, {time.monotonic() - self.started:.0f} s", flush=True)
         return 1 if self.failed else 0
 
