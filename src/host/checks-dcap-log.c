@@ -10,7 +10,7 @@
 
 const struct outcome dcap_log_outcomes[] = {
 	{ "quiet", CHECK_OK },
-	{ "before", CHECK_OK }, /* it was started, since: the next quote will show */
+	{ "before", CHECK_OK }, /* it was started since, or has answered: the next quote will show */
 	{ "error", CHECK_FAIL, "%s", NULL },
 	{ 0 },
 };
@@ -112,7 +112,8 @@ static const char *eval_log(const struct check_view *v, struct verdict *r,
 		return SKIP_NEEDS;
 	}
 	tell(v, r, code, at_us);
-	if (at_us < started_us)
+	/* qgsd has just answered: that check comes first. */
+	if (at_us < started_us || (speaker == DCAP_QGSD && dcap_is_of_devices(code)))
 		return "before";
 	verdict_fix(r, "%s", code->fix);
 	return "error";

@@ -239,3 +239,13 @@ int dcap_is_success(enum dcap_speaker speaker, const char *line)
 	}
 	return 0;
 }
+
+int dcap_is_of_devices(const struct dcap_code *code)
+{
+	static const uint32_t codes[] = { 0xe035, 0xe03f, 0x2006, 0x4004 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
+		if (code->code == codes[i])
+			return 1;
+	return 0;
+}

@@ -25,6 +25,8 @@ struct dcap_code {
 
 /* The most telling code in a line of the journal, or NULL. */
 const struct dcap_code *dcap_code_in(enum dcap_speaker speaker, const char *line);
+/* Is it about SGX devices that cannot be opened? A QGS that answers has opened them. */
+int dcap_is_of_devices(const struct dcap_code *code);
 /* Does the line say that what failed before has worked? */
 int dcap_is_success(enum dcap_speaker speaker, const char *line);
 /* The table, for tests. */

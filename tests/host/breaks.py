@@ -151,10 +151,10 @@ HOST = [
     Case("a token in a unit's environment", drop_in("dstack-front.service", "[Service]\\nEnvironment=T="
          "$(cat /etc/dstack/secrets/vmm-token)\\n").replace("printf '", 'printf "').replace("\\n' >", '\\n" >') + "; systemctl restart dstack-front", "host.leaks", "environment",
          no_drop_in("dstack-front.service") + "; systemctl restart dstack-front"),
-    Case("a token in debconf", "printf 'dstack-host dstack-host/pccs-user-token password %s' \"$(cat /etc/dstack/secrets/"
-         "vmm-token)\" | debconf-set-selections", "host.leaks", "debconf", AS_PRINTED),
-    Case("logs have no room", "cp -a /var/log /tmp/log && mount -t tmpfs -o size=64m tmpfs /var/log/dstack", "platform.space",
-         "full", "umount /var/log/dstack"),
+    Case("a token in debconf", "printf 'dstack-host dstack-host/vmm-token password %s' \"$(cat /etc/dstack/secrets/vmm-token)\" "
+         "| debconf-set-selections", "host.leaks", "debconf", AS_PRINTED),
+    Case("logs have no room", "mount -t tmpfs -o size=64m tmpfs /var/log", "platform.space",
+         "full", "umount /var/log"),
 ]
 
 ATTESTATION = [

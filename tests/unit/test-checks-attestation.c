@@ -118,6 +118,7 @@ CASE(quote_failed_before)
 	unit(h, "pccs")->main_us = v->parts.now_us - 5000000;
 	quote_failed(h, v, f);
 }
+CASE(device_was_shut_before) { qgsd_said(v, 10, "tee_att_init_quote return 0x4004"); }
 CASE(quote_failed_and_succeeded)
 {
 	qgsd_said(v, 5, "tee_att_get_quote return Success");
@@ -218,6 +219,7 @@ static const struct check_case cases[] = {
 	{ "qgsd.errors", "quiet" },
 	{ "qgsd.errors", "error", quote_failed },
 	{ "qgsd.errors", "before", quote_failed_before },
+	{ "qgsd.errors", "before", device_was_shut_before },
 	{ "qgsd.errors", "quiet", quote_failed_and_succeeded },
 	{ "qgsd.errors", SKIP_NEEDS, quote_failed_for_the_key },
 	{ "qcnl.file", "rendered" },
