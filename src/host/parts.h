@@ -15,8 +15,6 @@
 #include "host/units.h"
 #include "host/vmdir.h"
 
-#define CONTAINER_AESMD "aesmd"
-#define CONTAINER_KEY_PROVIDER "gramine-sealing-key-provider"
 #define SIM_DEFAULTS DEFAULTS_DIR "/50-sim.conf"
 
 enum part_state {

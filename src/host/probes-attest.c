@@ -8,7 +8,6 @@
 #include "base/parse.h"
 #include "base/strbuf.h"
 #include "host/cert.h"
-#include "host/parts.h"
 #include "host/probes-ask.h"
 #include "host/probes-digest.h"
 #include "host/secrets.h"

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "host/answer.h"
-#include "host/parts.h"
 
 /* A word of a fact: no blank may come from outside. */
 static const char *word(json_t *value)

@@ -5,8 +5,29 @@
 
 #include "base/alloc.h"
 #include "base/sock.h"
-#include "host/checks-registry.h"
 #include "host/probes-ask.h"
+
+/* Length of the registry's name in an image reference: "HOST/NAME". */
+static size_t registry_len(const char *ref, const struct settings *s)
+{
+	const char *name = setting(s, KEY_REGISTRY);
+	size_t len = strcspn(ref, "/"), host = strcspn(ref, ":/");
+
+	return ref[len] == '/' && strlen(name) == host && strncasecmp(ref, name, host) == 0 ? len :
+											      0;
+}
+
+char *registry_manifest_path(const struct settings *s)
+{
+	const char *ref = setting(s, KEY_KMS_IMAGE), *digest = strchr(ref, '@'), *name;
+	size_t len = registry_len(ref, s), name_len;
+
+	if (!len || !digest || !settings_registry_on(s))
+		return NULL;
+	name = ref + len + 1;
+	name_len = strcspn(name, ":@");
+	return xasprintf("/v2/%.*s/manifests/%s", (int)name_len, name, digest + 1);
+}
 
 static int at_the_door(const struct probe_context *c, struct prepared *p, const char *path)
 {

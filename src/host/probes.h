@@ -11,6 +11,10 @@
 #include "host/peer.h"
 #include "host/settings.h"
 
+/* The containers that are asked for. */
+#define CONTAINER_AESMD "aesmd"
+#define CONTAINER_KEY_PROVIDER "gramine-sealing-key-provider"
+
 enum probe_id {
 	PROBE_DOCKER,	    /* /_ping */
 	PROBE_CONTAINERS,   /* "container" = "NAME STATE STATUS", ours only */
@@ -70,3 +74,6 @@ void probes_free(struct probe_result results[PROBE_COUNT]);
 int probe_answered(const struct probe_result *result, long status, char **trouble);
 /* Not allowed to ask? */
 int probe_denied(const struct probe_result *result);
+/* "/v2/NAME/manifests/sha256:…" of KMS_IMAGE where this host's registry is to have it; NULL
+ * where it is unset or of another registry. The caller's. */
+char *registry_manifest_path(const struct settings *s) _must_check_;

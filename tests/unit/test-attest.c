@@ -5,7 +5,7 @@
 #include "base/alloc.h"
 #include "base/strbuf.h"
 #include "host/checks-attestation.h"
-#include "host/checks-registry.h"
+#include "host/probes.h"
 #include "host/dcap-codes.h"
 #include "host/peer-half.h"
 #include "host/peer-record.h"
