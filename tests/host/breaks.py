@@ -64,6 +64,9 @@ sock.sendall(struct.pack(">I", len(message)) + message)
 sock.recv(4096)
 EOF
 """
+# Nobody is told when haproxy's new worker has taken over.
+UNTIL_FORGOTTEN = ("timeout 20 sh -c 'until curl -s -o /dev/null -w %{http_code} -H \"Authorization: Bearer "
+                   "$(cat /etc/dstack/secrets/vmm-token)\" http://127.0.0.1:9080/prpc/Version | grep -q 401; do :; done'")
 QGSD = "/etc/systemd/system/qgsd.service.d/zz-test.conf"
 
 
@@ -90,7 +93,6 @@ except urllib.error.HTTPError:
 EOF
 """
 
-# Nobody is told when haproxy's new worker has taken over.
 UNTIL_PUSHED = ("timeout 20 sh -c 'until curl -sk -o /dev/null -w %{http_code} --connect-to ::127.0.0.1:443 -X POST "
                 "https://registry.demo.example.org/v2/x/blobs/uploads/ | grep -q 202; do :; done'")
 UNTIL_X = ("timeout 20 sh -c 'until openssl s_client -connect 127.0.0.1:443 -servername registry.demo.example.org "
@@ -268,7 +270,8 @@ VMM = [
     Case("a ghost of a failed creation", "mkdir /var/lib/dstack/vm/11111111-2222-4333-8444-555555555555", "vmm.ghosts",
          "unloaded", "rmdir /var/lib/dstack/vm/11111111-2222-4333-8444-555555555555", "warn"),
     Case("the front forgets this host's token", "sed -i \"s/^[0-9a-f]\\{64\\}/$(printf %064d 0)/\" /run/dstack/front/"
-         "tokens.map; systemctl kill -s USR2 --kill-whom=main dstack-front", "front.token", "refused", AS_PRINTED),
+         "tokens.map; systemctl kill -s USR2 --kill-whom=main dstack-front; " + UNTIL_FORGOTTEN + "; dstack-host render front",
+         "front.token", "refused", AS_PRINTED),
 ]
 
 KMS = [
@@ -286,8 +289,8 @@ KMS = [
     Case("the chain is not there", "systemctl stop dstack-sim-ethrpc", "chain.endpoint", "silent",
          "systemctl start dstack-sim-ethrpc"),
     Case("a wrong chain", f"echo CHAIN_ID=1 >> {CONF}", "chain.id", "wrong", f"sed -i /CHAIN_ID/d {CONF}"),
-    Case("a spare endpoint that is dead", f"echo 'ETH_RPC_URLS=http://127.0.0.1:8545 http://127.0.0.1:8546' >> {CONF}",
-         "chain.spares", "troubled", f"sed -i /ETH_RPC/d {CONF}", "warn"),
+    Case("a spare endpoint that is dead", f"echo 'ETH_RPC_URLS=http://127.0.0.1:8545 http://127.0.0.1:8546' >> {CONF}; " + APPLY,
+         "chain.spares", "troubled", f"sed -i /ETH_RPC/d {CONF}; " + APPLY, "warn"),
 ]
 
 # Last: what it leaves is mended by a reboot alone.

@@ -29,7 +29,7 @@ def failing(rows):
 
 
 def shown(rows):
-    return "\n".join(f"{row['id']} {row['outcome']}: {row['found']}; {row['cause']}; {row['fix']}" for row in rows.values())
+    return "\n".join(f"{row['id']} {row['outcome']}: {row['cause']}; {row['fix']}" for row in list(rows.values())[:6])
 
 
 def until(box, wanted, seconds):
