@@ -53,16 +53,19 @@ static void add_labelled(struct strbuf *out, const char *label, const char *text
 static void add_row(struct strbuf *out, const struct verdict *r, int colour)
 {
 	const enum check_status status = r->outcome->status;
-	const char *detail = status == CHECK_SKIP ? r->cause : r->found;
+	/* The title says what would be true. */
+	const char *detail = status == CHECK_OK	  ? r->found ? r->found : check_title(r->check) :
+			     status == CHECK_SKIP || !r->found ? r->cause :
+								 r->found;
 
 	sb_addf(out, "%-*s%s%-*s%s ", ID, r->check->id, colour ? colour_of(status) : "", STATUS,
 		check_status_name(status), colour ? "\033[0m" : "");
-	text_wrap(out, detail ? detail : check_title(r->check), DETAIL_AT);
+	text_wrap(out, detail, DETAIL_AT);
 	if (status != CHECK_WARN && status != CHECK_FAIL)
 		return;
 	if (r->expected)
 		add_labelled(out, "wanted", r->expected);
-	if (!r->found || strcmp(r->found, r->cause) != 0)
+	if (strcmp(detail, r->cause) != 0)
 		add_labelled(out, "cause", r->cause);
 	add_labelled(out, "fix", r->fix);
 }
