@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "host/answer.h"
+#include "host/probes.h"
 
 /* A word of a fact: no blank may come from outside. */
 static const char *word(json_t *value)
