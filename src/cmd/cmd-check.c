@@ -61,8 +61,7 @@ static int check(const struct cmd_ctx *ctx, const struct options *o, const char 
 
 	if (r < 0)
 		return cmd_failed(r, "read the settings");
-	check_view_fill(&v, &ctx->root, &s, hidden, checks_probes(wanted), o->timeout_ms);
-	check_view_look(&v, wanted);
+	check_view_fill(&v, &ctx->root, &s, hidden, wanted, checks_probes(wanted), o->timeout_ms);
 	j.verdicts = xcalloc(j.n, sizeof(*j.verdicts));
 	checks_run(&v, j.verdicts);
 	verdicts_clean(j.verdicts);

@@ -17,6 +17,8 @@ static int status(const struct cmd_ctx *ctx, int json)
 	if (r < 0)
 		return cmd_failed(r, "read the settings");
 	v.settings_hidden = hidden;
+	v.look_too = status_look;
+	v.look_too_arg = &v;
 	part_view_fill(&v, &ctx->root, &s, parts_probes(), 0, 1);
 	status_collect(&v, &st);
 	if (json)

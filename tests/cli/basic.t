@@ -31,7 +31,7 @@ is "version" 0 '^dstack-host [0-9]' "$host" --version
 is "no command" 2 'no command' "$host"
 is "unknown command" 2 'no command "frobnicate"' "$host" frobnicate
 is "unknown option" 2 '' "$host" --frobnicate
-is "every verb has --help" 0 '^$' sh -c "for v in config secret render compose devices status up kms drain; do '$host' \$v --help >/dev/null || echo \$v; done"
+is "every verb has --help" 0 '^$' sh -c "for v in config secret render compose devices status up kms measure drain; do '$host' \$v --help >/dev/null || echo \$v; done"
 is "root that is not there" 1 'no-such' "$host" --root "$root/no-such" config list
 is "get before anything is set" 1 'DOMAIN is not set; sudo dstack-host config set' h config get DOMAIN
 is "set" 0 'changed' h config set DOMAIN=example.org PCCS_PORT=8082
@@ -65,6 +65,11 @@ is "output that cannot be written fails" 1 'cannot write the output' sh -c "'$ho
 is "apply without systemd" 0 'systemd does not run here' sh -c "echo DOMAIN=a.example > '$root/etc/dstack/host.conf'; '$host' --root '$root' apply"
 is "await ends with the process that is to answer" 1 'ended before it answered' sh -c "sleep 0.3 & exec '$host' --root '$root' await supervisor --pid \$!"
 is "blanks around the sign" 3 'without blanks' h config set DOMAIN = example.org
+is "measure says what it lacks" 2 'name a machine' h measure
+is "measure of an image needs its size" 2 '--image needs --vcpu and --memory' h measure --image x
+is "measure of no image" 1 'metadata.json: No such file' h measure --image x --vcpu 1 --memory 64 --no-qemu
+is "measure with a wrong size" 2 'not a number of MiB' h measure --image x --vcpu 1 --memory 1
+is "measure compares two" 2 'takes two words' h measure --compare x
 is "help as a verb" 0 'Usage: dstack-host' "$host" help
 is "no temporary is left" 1 '^$' sh -c "find '$root' -name '*.dstack-new' | grep ."
 echo "1..$n"

@@ -10,6 +10,8 @@
 #include "host/diff.h"
 #include "host/image-digest.h"
 #include "host/kms-view.h"
+#include "host/measure-print.h"
+#include "host/measure-vm.h"
 #include "host/probes-digest.h"
 #include "host/vmm.h"
 
@@ -23,6 +25,7 @@ static const digest_fn digests[] = {
 	digest_rootcacrl, digest_inspect,
 	vmm_digest_version, chain_digest, image_digest_sums, image_digest_share,
 	kms_digest_frozen, diff_digest,
+	measure_digest_list, measure_digest_saved, measure_digest_image,
 };
 static const long statuses[] = { 200, 404, 500, 101 };
 

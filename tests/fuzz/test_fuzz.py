@@ -57,6 +57,8 @@ BROKEN = [
      "if (missing && v & ((1u << (8 * missing)) - 1))", "if (0)"),
     ("a fw_cfg directory that is believed", "fuzz-qtest", "src/host/measure-qtest.c",
      "if (*len == 0 || *len > ITEM_MAX)", "if (0)"),
+    ("an event log whose digests are of any length", "fuzz-quote", "src/host/measure-quote-digest.c",
+     "if (!bytes || len != SHA384_LEN)", "if (!bytes)"),
     ("a package whose links lead out", "fuzz-deb", "src/host/deb.c",
      "if (!soft || !link_inside(path, soft))", "if (!soft)"),
     ("a status that passes on what files say", "fuzz-files", "src/host/status.c",
