@@ -15,22 +15,6 @@ static void look_at_slice(struct check_view *v)
 		unit_state_free(&v->slice);
 }
 
-void check_view_fill(struct check_view *v, const struct root *root, const struct settings *s,
-		     int settings_hidden, uint64_t probes, unsigned timeout_ms)
-{
-	*v = (struct check_view){
-		.findings = xcalloc(n_parts, sizeof(*v->findings)),
-		.live = root_is_host(root),
-		.privileged = geteuid() == 0,
-		.simulated = root_exists(root, SIM_DEFAULTS),
-	};
-	v->parts.settings_hidden = settings_hidden;
-	part_view_fill(&v->parts, root, s, probes, timeout_ms, 1);
-	parts_judge(&v->parts, v->findings);
-	look_at_slice(v);
-	machine_fill(&v->machine, root, s);
-}
-
 static void read_journals(struct check_view *v)
 {
 	/* A unit is known to the journal by its own name, not by an alias. */
@@ -46,22 +30,59 @@ static void read_journals(struct check_view *v)
 	journal_read(who, CHECK_JOURNAL_COUNT, v->journal);
 }
 
-void check_view_look(struct check_view *v, const char *wanted)
+static unsigned flags_of(const char *wanted)
 {
-	unsigned flags = 0, looks = 0;
+	unsigned flags = 0;
 
-	for (size_t i = 0; v->live && i < checks_count(); i++)
+	for (size_t i = 0; i < checks_count(); i++)
 		if (wanted[i])
 			flags |= check_at(i)->flags;
-	if (flags & CHECK_LISTENERS)
+	return flags;
+}
+
+struct look {
+	struct check_view *view;
+	unsigned flags;
+};
+
+/* While the probes are on their way. */
+static void look(void *arg)
+{
+	const struct look *l = arg;
+	struct check_view *v = l->view;
+	unsigned looks = 0;
+
+	look_at_slice(v);
+	machine_fill(&v->machine, v->parts.root, v->parts.settings);
+	if (l->flags & CHECK_LISTENERS)
 		looks |= LOOK_LISTENERS;
-	if (flags & CHECK_GUARD)
+	if (l->flags & CHECK_GUARD)
 		looks |= LOOK_GUARD;
-	if (flags & CHECK_JOURNALS)
+	if (l->flags & CHECK_JOURNALS)
 		read_journals(v);
-	if (flags & CHECK_LEAKS)
+	if (l->flags & CHECK_LEAKS)
 		looks |= LOOK_SECRETS;
 	machine_look(&v->machine, v->parts.root, looks, v->parts.unit, n_parts);
+	checks_ahead(v);
+}
+
+void check_view_fill(struct check_view *v, const struct root *root, const struct settings *s,
+		     int settings_hidden, const char *wanted, uint64_t probes,
+		     unsigned timeout_ms)
+{
+	struct look l = { v, root_is_host(root) ? flags_of(wanted) : 0 };
+
+	*v = (struct check_view){
+		.findings = xcalloc(n_parts, sizeof(*v->findings)),
+		.live = root_is_host(root),
+		.privileged = geteuid() == 0,
+		.simulated = root_exists(root, SIM_DEFAULTS),
+	};
+	v->parts.settings_hidden = settings_hidden;
+	v->parts.look_too = look;
+	v->parts.look_too_arg = &l;
+	part_view_fill(&v->parts, root, s, probes, timeout_ms, 1);
+	parts_judge(&v->parts, v->findings);
 }
 
 void check_view_free(struct check_view *v)
@@ -69,6 +90,9 @@ void check_view_free(struct check_view *v)
 	if (v->findings)
 		findings_free(v->findings, n_parts);
 	free(v->findings);
+	if (v->ahead)
+		verdicts_free(v->ahead, checks_count());
+	free(v->ahead);
 	part_view_free(&v->parts);
 	unit_state_free(&v->slice);
 	machine_free(&v->machine);

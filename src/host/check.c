@@ -216,6 +216,46 @@ static const char *left_out(const struct check_view *v, const struct check *c,
 	return skip;
 }
 
+static char *copy(const char *s)
+{
+	return s ? xstrdup(s) : NULL;
+}
+
+static int was_judged_ahead(const struct check_view *v, size_t i, struct verdict *r)
+{
+	const struct verdict *a = v->ahead ? &v->ahead[i] : NULL;
+
+	if (!a || !a->outcome)
+		return 0;
+	*r = (struct verdict){
+		.check = a->check,
+		.outcome = a->outcome,
+		.found = copy(a->found),
+		.expected = copy(a->expected),
+		.subject = copy(a->subject),
+		.cause = copy(a->cause),
+		.fix = copy(a->fix),
+	};
+	return 1;
+}
+
+void checks_ahead(struct check_view *v)
+{
+	struct verdict *ahead = xcalloc(checks_count(), sizeof(*ahead));
+
+	for (size_t i = 0; i < checks_count(); i++) {
+		const struct check *c = check_at(i);
+		const char *skip;
+
+		if (!(c->flags & CHECK_AHEAD))
+			continue;
+		ahead[i].check = c;
+		skip = left_out(v, c, &ahead[i]);
+		end(&ahead[i], skip ? skip : c->eval(v, &ahead[i]));
+	}
+	v->ahead = ahead;
+}
+
 static void evaluate(struct run *run, size_t i)
 {
 	struct verdict *r = &run->verdicts[i];
@@ -235,6 +275,8 @@ static void evaluate(struct run *run, size_t i)
 		end(r, skip);
 		return;
 	}
+	if (was_judged_ahead(run->view, i, r))
+		return;
 	if (r->check->eval) {
 		end(r, r->check->eval(run->view, r));
 		return;

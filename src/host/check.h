@@ -36,6 +36,7 @@ struct check_view {
 	int simulated;		/* dstack-host-sim stands for the hardware */
 	struct machine machine; /* what the kernel tells */
 	struct journal_tail journal[CHECK_JOURNAL_COUNT];
+	struct verdict *ahead; /* checks_count(), of those with CHECK_AHEAD; NULL: none was */
 };
 
 struct verdict {
@@ -56,6 +57,8 @@ enum check_flag {
 	CHECK_GUARD = 16,
 	CHECK_LEAKS = 32,
 	CHECK_JOURNALS = 64, /* looks at check_view.journal */
+	CHECK_AHEAD = 128, /* takes its time and looks at no probe and no part: it is evaluated
+			      while the probes are on their way, whatever comes of its needs */
 };
 
 struct check {
@@ -112,12 +115,14 @@ size_t checks_select(const char *word, char *wanted);
 /* The probes of those and of what they need. */
 uint64_t checks_probes(const char *wanted);
 
-/* Looks. timeout_ms: no probe takes longer. */
+/* Looks; at what is dear for those of wanted[checks_count()] that need it. timeout_ms: no probe
+ * takes longer. */
 void check_view_fill(struct check_view *v, const struct root *root, const struct settings *s,
-		     int settings_hidden, uint64_t probes, unsigned timeout_ms);
-/* Looks at what is dear, for those of wanted[checks_count()] that need it. */
-void check_view_look(struct check_view *v, const char *wanted);
+		     int settings_hidden, const char *wanted, uint64_t probes,
+		     unsigned timeout_ms);
 void check_view_free(struct check_view *v);
+/* Judges those with CHECK_AHEAD, into v->ahead. */
+void checks_ahead(struct check_view *v);
 /* Judges all; verdicts[checks_count()] is the caller's. */
 void checks_run(const struct check_view *v, struct verdict *verdicts);
 void verdicts_free(struct verdict *verdicts, size_t n);

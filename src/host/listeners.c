@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* /proc/net/tcp and tcp6, and whose descriptors their sockets are. */
+/* Who listens, and whose descriptors the sockets are. */
 #include "host/listeners.h"
 
 #include <arpa/inet.h>
@@ -7,10 +7,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -46,12 +48,14 @@ static int read_address(const char *hex, int v6, struct in6_addr *ret)
 	return 0;
 }
 
-static void add(struct listeners *list, const struct in6_addr *a, int v6, unsigned port,
-		unsigned long inode)
+void listeners_add(struct listeners *list, const struct in6_addr *a, int v6, unsigned port,
+		   unsigned long inode, int loopback)
 {
 	struct listener l = { .port = (uint16_t)port, .inode = inode,
 			      .loopback = is_loopback(a, v6) };
 
+	if (l.loopback && !loopback)
+		return;
 	inet_ntop(v6 ? AF_INET6 : AF_INET, a, l.address, sizeof(l.address));
 	for (size_t i = 0; i < list->n; i++)
 		if (list->items[i].port == l.port &&
@@ -73,10 +77,8 @@ void listeners_parse(const char *text, int v6, int loopback, struct listeners *r
 			   " %*u: %32[0-9A-Fa-f]:%4x %*[0-9A-Fa-f:] %2x %*s %*s %*s %*s %*s %lu",
 			   hex, &port, &state, &inode) != 4)
 			continue;
-		if (state != TCP_LISTEN_STATE || read_address(hex, v6, &a) < 0 ||
-		    (!loopback && is_loopback(&a, v6)))
-			continue;
-		add(ret, &a, v6, port, inode);
+		if (state == TCP_LISTEN_STATE && read_address(hex, v6, &a) == 0)
+			listeners_add(ret, &a, v6, port, inode, loopback);
 	}
 }
 
@@ -156,14 +158,13 @@ static int by_port(const void *a, const void *b)
 	return x->port != y->port ? x->port - y->port : strcmp(x->address, y->address);
 }
 
-static int look(const struct root *root, int loopback, struct listeners *ret)
+static int read_tables(const struct root *root, int loopback, struct listeners *ret)
 {
 	static const struct {
 		const char *path;
 		int v6;
 	} tables[] = { { "/proc/net/tcp", 0 }, { "/proc/net/tcp6", 1 } };
 
-	*ret = (struct listeners){ 0 };
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
 		_cleanup_free_ char *text = NULL;
 		int r = file_read(root, tables[i].path, 64 << 20, &text, NULL);
@@ -174,6 +175,32 @@ static int look(const struct root *root, int loopback, struct listeners *ret)
 		if (r == 0)
 			listeners_parse(text, tables[i].v6, loopback, ret);
 	}
+	return 0;
+}
+
+/* Is what is below `root` this kernel's own? */
+static int is_of_kernel(const struct root *root)
+{
+	_cleanup_close_ int fd = root_openat(root, "/proc", O_PATH | O_CLOEXEC, 0);
+	struct statfs fs;
+
+	return root_is_host(root) && fd >= 0 && fstatfs(fd, &fs) == 0 &&
+	       fs.f_type == PROC_SUPER_MAGIC;
+}
+
+static int look(const struct root *root, int loopback, struct listeners *ret)
+{
+	int r = -EOPNOTSUPP;
+
+	*ret = (struct listeners){ 0 };
+	if (is_of_kernel(root))
+		r = listeners_diag(loopback, ret);
+	if (r < 0) {
+		listeners_free(ret);
+		r = read_tables(root, loopback, ret);
+	}
+	if (r < 0)
+		return r;
 	if (ret->n) {
 		qsort(ret->items, ret->n, sizeof(*ret->items), by_port);
 		name_sockets(root, ret);

@@ -2,6 +2,7 @@
 /* TCP sockets that listen: for others than this machine itself, or for it. */
 #pragma once
 
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,3 +29,9 @@ int listeners_all(const struct root *root, struct listeners *ret) _must_check_;
 /* Those of the system that others reach, with names as far as this user may see them. 0 or -errno. */
 int listeners_public(const struct root *root, struct listeners *ret) _must_check_;
 void listeners_free(struct listeners *list);
+
+/* Adds one that is not there yet; without `loopback` only what others reach. */
+void listeners_add(struct listeners *list, const struct in6_addr *a, int v6, unsigned port,
+		   unsigned long inode, int loopback);
+/* Adds those that this kernel tells of over netlink; names are not among it. 0 or -errno. */
+int listeners_diag(int loopback, struct listeners *ret) _must_check_;

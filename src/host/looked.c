@@ -35,9 +35,8 @@ int looked_fill(const struct root *root, uint64_t without, struct looked *ret)
 	if (r < 0)
 		return r;
 	memset(wanted, 1, checks_count());
-	check_view_fill(&ret->view, root, &ret->settings, hidden,
+	check_view_fill(&ret->view, root, &ret->settings, hidden, wanted,
 			checks_probes(wanted) & ~without, LOOK_TIMEOUT_MS);
-	check_view_look(&ret->view, wanted);
 	looked_judge(ret);
 	return 0;
 }

@@ -142,14 +142,8 @@ static void fill_units(struct part_view *v)
 }
 
 /* Units, files and devices take as long as a fast answer over the network. */
-static void look_meanwhile(void *arg)
+static void look_ahead(struct part_view *v)
 {
-	struct part_view *v = arg;
-
-	fill_units(v);
-	/* The kernel goes through all its sockets for this. */
-	if (root_is_host(v->root))
-		v->public_error = listeners_public(v->root, &v->public);
 	v->ahead = xcalloc(n_parts, sizeof(*v->ahead));
 	for (size_t i = 0; i < n_parts; i++) {
 		if (!parts[i].judge || parts[i].probes)
@@ -159,30 +153,37 @@ static void look_meanwhile(void *arg)
 	}
 }
 
-static void look_at_units(void *arg)
-{
-	fill_units(arg);
-}
+struct look {
+	struct part_view *view;
+	int units, ahead;
+};
 
-static void look_at_nothing(void *arg _unused_)
+static void look_meanwhile(void *arg)
 {
+	const struct look *look = arg;
+
+	if (look->units)
+		fill_units(look->view);
+	if (look->ahead)
+		look_ahead(look->view);
+	if (look->view->look_too)
+		look->view->look_too(look->view->look_too_arg);
 }
 
 void part_view_fill(struct part_view *v, const struct root *root, const struct settings *s,
 		    uint64_t mask, unsigned timeout_ms, int with_units)
 {
+	struct look look = { v, with_units, with_units && mask };
 	struct timespec now;
 
 	*v = (struct part_view){ .root = root, .settings = s, .units_error = UNITS_ABSENT,
-				 .settings_hidden = v->settings_hidden };
+				 .settings_hidden = v->settings_hidden,
+				 .look_too = v->look_too, .look_too_arg = v->look_too_arg };
 	/* Before the supervisor is asked: what starts in between must not look like an orphan. */
 	if (mask & (PROBE(PROBE_SUPERVISOR) | PROBE(PROBE_PROCESSES)))
 		vmdir_processes(root, setting(s, KEY_VM_DIR), &v->processes);
-	v->probes_error = probes_ask_while(root, s, mask, timeout_ms, v->probe,
-					   !with_units ? look_at_nothing :
-					   mask	       ? look_meanwhile :
-							 look_at_units,
-					   v);
+	v->probes_error =
+		probes_ask_while(root, s, mask, timeout_ms, v->probe, look_meanwhile, &look);
 	clock_gettime(CLOCK_REALTIME, &now);
 	v->now_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }

@@ -49,8 +49,11 @@ struct part_view {
 	uint64_t now_us;     /* wall clock */
 	/* What needed no answer was judged while the others were awaited; NULL: not so. */
 	struct finding **ahead;
-	struct listeners public; /* then, too */
+	struct listeners public; /* by status_look() */
 	int public_error;
+	/* Of who wants to look at more meanwhile, when the units are known. NULL: nobody. */
+	void (*look_too)(void *arg);
+	void *look_too_arg;
 };
 
 struct part {
@@ -84,7 +87,7 @@ int part_missing(const struct settings *s, const struct part *p);
 /* The probes of all parts. */
 uint64_t parts_probes(void);
 /* Looks at everything that `mask` (of PROBE()) and, if asked for, the units tell.
- * timeout_ms: see probes_ask(). settings_hidden is the caller's, before. */
+ * timeout_ms: see probes_ask(). settings_hidden and look_too are the caller's, before. */
 void part_view_fill(struct part_view *v, const struct root *root, const struct settings *s,
 		    uint64_t mask, unsigned timeout_ms, int with_units);
 void part_view_free(struct part_view *v);

@@ -50,6 +50,14 @@ static void clean_all(struct status *s)
 	utf8_clean(s->next);
 }
 
+void status_look(void *arg)
+{
+	struct part_view *v = arg;
+
+	if (root_is_host(v->root))
+		v->public_error = listeners_public(v->root, &v->public);
+}
+
 void status_collect(const struct part_view *v, struct status *ret)
 {
 	const struct diag *d = &v->settings->diag;
@@ -62,7 +70,7 @@ void status_collect(const struct part_view *v, struct status *ret)
 		.public_error = v->public_error,
 		.domain = setting(v->settings, KEY_DOMAIN),
 	};
-	if (!v->ahead && root_is_host(v->root)) {
+	if (v->look_too != status_look && root_is_host(v->root)) {
 		ret->public_error = listeners_public(v->root, &ret->own);
 		ret->public = &ret->own;
 	}

@@ -18,6 +18,8 @@ struct status {
 	const char *domain; /* "" when there is none; the settings' */
 };
 
+/* A part_view's look_too, with itself as argument: who listens for others. */
+void status_look(void *arg);
 /* Judges what was seen and collects the rest. */
 void status_collect(const struct part_view *v, struct status *ret);
 /* The host is as it should be? */

@@ -29,7 +29,7 @@ def run(card, program):
     if os.geteuid() != 0 or not shutil.which("curl"):
         card.skip("status", "needs root and curl")
         return
-    done = subprocess.run([sys.executable, __file__, program], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(race.program(__file__, program), stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise race.Wrong("the bench of status")
     figures = json.loads(done.stdout)

@@ -38,17 +38,14 @@ def run(card, program):
     if os.geteuid() != 0 or not shutil.which("curl"):
         card.skip("check", "needs root and curl")
         return
-    command = [*(["chrt", "-f", "10"] if os.environ.get("BENCH_REALTIME") else []), sys.executable, __file__, program]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(race.program(__file__, program), stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise race.Wrong("the bench of check")
     figures = json.loads(done.stdout)
     card.section(
         f"Proving the host: every check, {figures['asked']} questions, of which the KMS takes {KMS_DELAY * 1000:.0f} ms "
         "to answer", "ours: dstack-host check --json. curl: that one question to the KMS alone. Daemons as for status, and",
-        "an Ethereum endpoint, Intel's service and a name server." + (" BENCH_REALTIME: all of it goes before"
-                                                                      " whatever else this machine does."
-                                                                      if os.environ.get("BENCH_REALTIME") else ""))
+        "an Ethereum endpoint, Intel's service and a name server.")
     for name in ("check", "curl", "commands"):
         card.figure(name if name != "commands" else "V1, V4 to V7 one after the other", figures[name])
     extra = [ours - theirs for ours, theirs in zip(figures["check"], figures["curl"])]

@@ -9,7 +9,14 @@ import sys
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path[1:1] = [str(TOP / "tests/tools"), str(TOP / "tests/rig"), str(TOP / "tests")]
 
+# Before whatever else the machine does: figures that a load says less about.
+REALTIME = bool(os.environ.get("BENCH_REALTIME"))
 ROUNDS = max(7, int(os.environ.get("BENCH_ROUNDS") or "11"))
+
+
+def program(path, *argv):
+    """The command line of a bench that is a program of its own."""
+    return [*(["chrt", "-f", "10"] if REALTIME else []), sys.executable, path, *argv]
 
 
 class Wrong(Exception):

@@ -16,6 +16,18 @@ struct check_case {
 	void (*arrange)(struct host *h, struct check_view *v, const struct fixture *f);
 };
 
+/* As checks are judged while probes are on their way: nothing has answered, no part is judged. */
+static inline void judge_ahead(struct check_view *v)
+{
+	struct check_view early = *v;
+
+	memset(early.parts.probe, 0, sizeof(early.parts.probe));
+	early.parts.now_us = 0;
+	early.findings = NULL;
+	checks_ahead(&early);
+	v->ahead = early.ahead;
+}
+
 /* Judges the host after `arrange`; verdicts[checks_count()] is the caller's. */
 static inline void judge_all(const struct check_case *c, const struct fixture *f,
 			     struct verdict *verdicts)
@@ -35,7 +47,10 @@ static inline void judge_all(const struct check_case *c, const struct fixture *f
 	v.parts = h.view;
 	findings_free(h.findings, n_parts);
 	parts_judge(&v.parts, v.findings);
+	judge_ahead(&v);
 	checks_run(&v, verdicts);
+	verdicts_free(v.ahead, checks_count());
+	free(v.ahead);
 	machine_free(&v.machine);
 	for (int i = 0; i < CHECK_JOURNAL_COUNT; i++)
 		journal_tail_free(&v.journal[i]);

@@ -23,6 +23,7 @@ static void ids_are_unique_and_needs_exist(void **state _unused_)
 		assert_int_equal(check_find(c->id), i);
 		for_each_word(check_needs(c), is_known, id);
 		assert_true(strlen(c->id) < 28);
+		assert_false((c->flags & CHECK_AHEAD) && (c->probes || !c->eval));
 		/* Whoever has no eval is a part, and the other way round. */
 		if (!c->eval)
 			assert_non_null(check_part(c));
@@ -130,14 +131,16 @@ static void probes_of_a_selection_include_what_is_needed(void **state _unused_)
 static void another_system_is_not_asked(void **state)
 {
 	static const struct check_case none = { "docker", "unknown" };
+	_cleanup_free_ char *all = xcalloc(checks_count(), 1);
 	_cleanup_free_ struct verdict *verdicts = xcalloc(checks_count(), sizeof(*verdicts));
 	const struct fixture *f = *state;
 	_cleanup_settings_ struct settings s = { 0 };
 	_cleanup_(check_view_free) struct check_view v = { 0 };
 
+	memset(all, 1, checks_count());
 	put_text(f, "/etc/dstack/host.conf", FULL_CONF);
 	assert_int_equal(settings_load(&f->root, &s), 0);
-	check_view_fill(&v, &f->root, &s, 0, ~UINT64_C(0), 1000);
+	check_view_fill(&v, &f->root, &s, 0, all, ~UINT64_C(0), 1000);
 	checks_run(&v, verdicts);
 	assert_string_equal(verdicts[check_find(none.id)].outcome->name, none.outcome);
 	verdicts_free(verdicts, checks_count());

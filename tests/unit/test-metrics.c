@@ -82,8 +82,8 @@ static void a_state_that_is_none_is_refused(void **state _unused_)
 		HEAD "probe kms 0 0 200 1\ntext a\ntext b\nend\n",
 		HEAD "probe kms 0 0 200 1\nfact a \033[31m\nend\n",
 		"dstack-host.probes/1\ntried -1\nanswered 1\nsettings -\nend\n",
-		"dstack-host.probes/1\ntried 1\nanswered 1\nsettings "
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nend\n",
+		("dstack-host.probes/1\ntried 1\nanswered 1\nsettings "
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nend\n"),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -270,6 +270,53 @@ static void the_text_has_a_sample_for_each_check(void **state)
 	assert_null(strstr(out.data, "\n\n"));
 }
 
+/* What is not known has no sample: a zero would be taken for one. */
+static void only_what_is_known_has_a_sample(void **state)
+{
+	const struct fixture *f = *state;
+	const struct root root = host_of(f);
+	_cleanup_looked_ struct looked l = { 0 };
+	struct probe_result *kms, *registry;
+	int64_t age;
+
+	arrange(f, CONF, 0);
+	assert_int_equal(metrics_look(&root, &l, &age), 0);
+	kms = &l.view.parts.probe[PROBE_KMS];
+	registry = &l.view.parts.probe[PROBE_REGISTRY_WRITE];
+	l.view.machine.tree[0].error = -EIO;
+	l.view.machine.tree[1].error = 0;
+	l.view.machine.tree[1].total = 0;
+	l.view.machine.tree[2].error = 0;
+	l.view.machine.tree[2].total = 4096;
+	l.view.parts.now_us = 86400000000;
+	for (int round = 0; round < 6; round++) {
+		_cleanup_strbuf_ struct strbuf out = { 0 };
+
+		kms->asked = round > 0;
+		kms->error = round == 1 ? -EIO : 0;
+		kms->answer.error = round == 2 ? PEER_PROTOCOL : PEER_OK;
+		kms->answer.status = round == 3 ? 503 : 200;
+		kms->answer.ms = 1777;
+		if (round == 1) /* a handshake, but no certificate that says when it ends */
+			add_fact_to(registry, "cert.host", "ok");
+		if (round == 4)
+			add_fact_to(registry, "cert.until", "259200");
+		if (round == 5)
+			put_text(f, "/var/lib/dpkg/status",
+				 "Package: a\nStatus: hold ok installed\nVersion: 1\n\n");
+		metrics_text(&l, round == 5 ? 7 : -1, &out);
+		assert_int_equal(strstr(out.data, "kms_latency_seconds 1.777\n") != NULL, round > 3);
+		assert_int_equal(strstr(out.data, "{certificate=\"registry\"} 2\n") != NULL, round > 3);
+		assert_int_equal(strstr(out.data, "slow_probes_age_seconds 7\n") != NULL, round == 5);
+		assert_int_equal(strstr(out.data, "{certificate=") != NULL, round > 3);
+		assert_int_equal(strstr(out.data, "\ndstack_host_slow_probes_age_seconds ") != NULL,
+				 round == 5);
+		assert_int_equal(strstr(out.data, "held_packages 1\n") != NULL, round == 5);
+		assert_null(strstr(out.data, "{tree=\"images\"}"));
+		assert_non_null(strstr(out.data, "\"} 4096\n"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +330,7 @@ int main(void)
 		with_root(other_settings_are_other_questions),
 		with_root(only_our_own_state_is_believed),
 		with_root(the_text_has_a_sample_for_each_check),
+		with_root(only_what_is_known_has_a_sample),
 	};
 
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
