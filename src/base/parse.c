@@ -77,7 +77,9 @@ const char *parse_hostport(const char *s, struct hostport *ret)
 		return bad;
 	memcpy(ret->host, s, n);
 	ret->host[n] = '\0';
-	if (check_ip(ret->host) || parse_port(colon + 1, &ret->port))
+	/* Brackets are IPv6's: whoever reads the value after us takes them for nothing else. */
+	if (check_ip(ret->host) || parse_port(colon + 1, &ret->port) ||
+	    (colon[-1] == ']') != (strchr(ret->host, ':') != NULL))
 		return bad;
 	return NULL;
 }
@@ -240,6 +242,8 @@ static int split_authority(const char *s, size_t n, struct url *ret)
 		return -1;
 	memcpy(ret->host, host, (size_t)(host_end - host));
 	ret->host[host_end - host] = '\0';
+	if ((host > s) != (strchr(ret->host, ':') != NULL))
+		return -1;
 	if (!port)
 		return 0;
 	if ((size_t)(end - port) >= sizeof(word))

@@ -5,6 +5,8 @@
  * `privileged`: the two SGX devices are what both programs open. Written in the subset that
  * compose v1 reads too.
  */
+#include <string.h>
+
 #include "base/parse.h"
 #include "host/render.h"
 
@@ -24,6 +26,7 @@ int build_key_provider(const struct render_ctx *ctx, struct strbuf *out, const c
 {
 	const struct settings *s = ctx->settings;
 	struct hostport at;
+	int v6;
 
 	if (!setting_is_set(s, KEY_KEY_PROVIDER_IMAGE) || !setting_is_set(s, KEY_AESMD_IMAGE)) {
 		*why = setting_is_set(s, KEY_AESMD_IMAGE) ? "KEY_PROVIDER_IMAGE" :
@@ -32,6 +35,7 @@ int build_key_provider(const struct render_ctx *ctx, struct strbuf *out, const c
 	}
 	if (parse_hostport(setting(s, KEY_KEY_PROVIDER_ADDRESS), &at))
 		return BUILD_WAITS;
+	v6 = strchr(at.host, ':') != NULL;
 	sb_add(out, "# Made by dstack-host; changes are lost.\n"
 		    "version: \"2.4\"\n"
 		    "services:\n");
@@ -51,8 +55,8 @@ int build_key_provider(const struct render_ctx *ctx, struct strbuf *out, const c
 		"    volumes:\n"
 		"      - aesmd:/var/run/aesmd/\n"
 		"    ports:\n"
-		"      - \"%s:%u:3443\"\n" COMMON,
-		setting(s, KEY_KEY_PROVIDER_IMAGE), at.host, at.port);
+		"      - \"%s%s%s:%u:3443\"\n" COMMON,
+		setting(s, KEY_KEY_PROVIDER_IMAGE), v6 ? "[" : "", at.host, v6 ? "]" : "", at.port);
 	sb_add(out, "volumes:\n"
 		    "  aesmd: {}\n");
 	return BUILD_OK;

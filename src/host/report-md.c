@@ -26,7 +26,7 @@ static void escaped(struct strbuf *out, const char *s)
 			 (*s == '_' && !(is_word(before) && is_word(s[1]))))
 			sb_addf(out, "\\%c", *s);
 		else
-			sb_addc(out, *s == '\n' || *s == '\t' ? ' ' : *s);
+			sb_addc(out, strchr("\n\r\t", *s) ? ' ' : *s);
 	}
 }
 

@@ -12,6 +12,14 @@ static int everything(const char *path _unused_)
 	return 1;
 }
 
+/* JSON has no infinity and no "not a number". */
+static json_t *to_number(double v)
+{
+	json_t *out = json_real(v);
+
+	return out ? out : json_string(v > 0 ? "inf" : v < 0 ? "-inf" : "nan");
+}
+
 static json_t *to_json(const struct toml *v, const char *path, int (*shown)(const char *path))
 {
 	json_t *out;
@@ -23,10 +31,12 @@ static json_t *to_json(const struct toml *v, const char *path, int (*shown)(cons
 			_cleanup_free_ char *inner = xasprintf("%s%s%s", path,
 							       *path ? "." : "", m->key);
 			int table = m->type == TOML_TABLE;
+			json_t *key = report_text(m->key);
 
-			report_set(out, m->key, table || shown(inner) ?
-							to_json(m, inner, shown) :
-							json_string("(not shown)"));
+			report_set(out, json_string_value(key),
+				   table || shown(inner) ? to_json(m, inner, shown) :
+							   json_string("(not shown)"));
+			json_decref(key);
 		}
 		return out;
 	case TOML_ARRAY:
@@ -40,7 +50,7 @@ static json_t *to_json(const struct toml *v, const char *path, int (*shown)(cons
 	case TOML_BOOL:
 		return json_boolean(v->integer != 0);
 	case TOML_FLOAT:
-		return json_real(v->real);
+		return to_number(v->real);
 	case TOML_STRING:
 	case TOML_TIME:
 		break;

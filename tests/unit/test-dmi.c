@@ -51,6 +51,31 @@ static void sizes_are_in_three_units(void **state _unused_)
 	assert_int_equal(m.array[0].mb, 0);
 }
 
+/* What is there of it counts: nothing is read that the structure does not have. */
+static void short_structures_are_read_as_far_as_they_go(void **state _unused_)
+{
+	unsigned char s[0x15 + 2] = { 17, 0x15 };
+	unsigned char shorter[0x0d + 2] = { 17, 0x0d };
+	struct dmi_memory m;
+
+	s[0x0c] = 0xff, s[0x0d] = 0x7f; /* its size is further down, where it ends before */
+	assert_int_equal(dmi_read_memory(s, sizeof(s), &m), 0);
+	assert_int_equal(m.array[0].mb, 0x7fff);
+	assert_int_equal(dmi_read_memory(shorter, sizeof(shorter), &m), -EBADMSG); /* no size: no slot */
+}
+
+static void more_arrays_than_there_is_room_for_are_left_out(void **state _unused_)
+{
+	_cleanup_strbuf_ struct strbuf sb = { 0 };
+	struct dmi_memory m;
+
+	for (unsigned i = 0; i <= DMI_ARRAYS_MAX; i++)
+		add_slot(&sb, (unsigned short)i, 1);
+	assert_int_equal(read_table(&sb, &m), 0);
+	assert_int_equal(m.n, DMI_ARRAYS_MAX);
+	assert_int_equal(m.slots, DMI_ARRAYS_MAX);
+}
+
 static void what_breaks_off_is_no_table(void **state _unused_)
 {
 	_cleanup_strbuf_ struct strbuf sb = { 0 };
@@ -90,6 +115,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(slots_are_counted_by_array),
 		cmocka_unit_test(sizes_are_in_three_units),
+		cmocka_unit_test(short_structures_are_read_as_far_as_they_go),
+		cmocka_unit_test(more_arrays_than_there_is_room_for_are_left_out),
 		cmocka_unit_test(what_breaks_off_is_no_table),
 		with_root(registers_are_files_in_a_fake_root),
 	};

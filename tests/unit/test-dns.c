@@ -125,6 +125,51 @@ static void other_answers_are_refused(void **state _unused_)
 	assert_int_equal(s.n, 1);
 }
 
+/* A name may also be written out, and its pointer or label may break off. */
+static void names_of_records_are_skipped(void **state _unused_)
+{
+	static const char none[1 + 64 + 1] = { 64, 'a' };
+	static const unsigned char rest[] = { 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 1, 2, 3, 4 };
+	static const struct {
+		const char *name;
+		size_t len;
+		int good;
+	} cases[] = {
+		{ "\0", 1, 1 },
+		{ "\x01" "a\x02" "bc\0", 6, 1 },
+		{ "\x01" "a\xc0\x0c", 4, 1 },
+		{ "\x3f", 1, 0 }, /* longer than what is left */
+		{ none, 1 + 64 + 1, 0 }, /* no length that there is */
+		{ "\x80", 1, 0 },
+	};
+	struct dns_question q;
+
+	assert_int_equal(dns_ask(7, "kms.example.org", DNS_A, &q), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_strbuf_ struct strbuf a = { 0 };
+		struct seen s = { 0 };
+
+		put_head(&a, q.packet, q.len, 1, 0);
+		sb_addn(&a, cases[i].name, cases[i].len);
+		sb_addn(&a, rest, sizeof(rest));
+		assert_int_equal(dns_answer(&q, a.data, a.len, see, &s),
+				 cases[i].good ? DNS_NO_ERROR : -EBADMSG);
+		assert_int_equal(s.n, cases[i].good);
+		if (!cases[i].good)
+			continue;
+		/* Of another class: passed over. */
+		a.data[a.len - sizeof(rest) + 3] = 3;
+		assert_int_equal(dns_answer(&q, a.data, a.len, see, &s), DNS_NO_ERROR);
+		assert_int_equal(s.n, 1);
+		/* To another question, to more than one, and no answer. */
+		a.data[q.len - 3] = 28;
+		assert_int_equal(dns_answer(&q, a.data, a.len, see, &s), -EBADMSG);
+		a.data[q.len - 3] = 1;
+		a.data[5] = 2;
+		assert_int_equal(dns_answer(&q, a.data, a.len, see, &s), -EBADMSG);
+	}
+}
+
 static void caa_has_tag_and_value(void **state _unused_)
 {
 	struct dns_caa caa;
@@ -287,6 +332,7 @@ int main(void)
 		cmocka_unit_test(a_question_is_one_packet),
 		cmocka_unit_test(records_of_the_type_are_read),
 		cmocka_unit_test(other_answers_are_refused),
+		cmocka_unit_test(names_of_records_are_skipped),
 		cmocka_unit_test(caa_has_tag_and_value),
 		cmocka_unit_test(a_half_resolves),
 		cmocka_unit_test(a_dead_server_is_passed_over),

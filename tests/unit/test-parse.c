@@ -4,6 +4,7 @@
 
 #include "base/keccak.h"
 #include "base/parse.h"
+#include "base/strbuf.h"
 #include "host/keys.h"
 
 struct sample {
@@ -14,35 +15,42 @@ struct sample {
 
 static const struct sample samples[] = {
 	{ check_domain,
-	  { "example.org", "a.b", "xn--bcher-kva.example", "h-1.EXAMPLE.org" },
+	  { "example.org", "a.b", "xn--bcher-kva.example", "h-1.EXAMPLE.org", "a.b1", "a.b-1" },
 	  { "", "localhost", "has space.org", "-a.org", "a-.org", "a..b", ".a.b", "a.b.", "a_b.org",
 	    "1.2.3.4", "*.a.org", "a/b.org",
 	    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.org" } },
 	{ check_ip, { "192.0.2.7", "::1" }, { "", "256.1.1.1", "1.2.3", "host", "1.2.3.4:5" } },
-	{ check_port, { "1", "65535" }, { "", "0", "65536", "70000", "080", "+1", "1e3", " 1", "-1" } },
+	{ check_port, { "1", "65535" }, { "", "0", "65536", "70000", "080", "+1", "1e3", " 1", "-1",
+			    "99999999999999999999" } },
 	{ check_hostport,
 	  { "127.0.0.1:9080", "[::1]:9080" },
-	  { "", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "host:1", "::1:80", "[::1]", ":80" } },
+	  { "", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "host:1", "::1:80", "[::1]", ":80",
+	    "[]:80", "[::1x:80", "[127.0.0.1]:80", "1111:2222:3333" } },
 	{ check_path,
 	  { "/var/lib/dstack/vm", "/a" },
 	  { "", "/", "relative", "/a/../b", "/a/..", "//a", "/a b", "/a\nb" } },
 	{ check_vsock_cid,
 	  { "vsock:2", "vsock:0xffffffff" },
-	  { "", "vsock:", "vsock:x", "vsock:2:4050", "vsock:4294967296", "2" } },
+	  { "", "vsock:", "vsock:x", "vsock:2:4050", "vsock:4294967296", "2", "vsock:2x",
+	    "vsock:1111111111111111" } },
 	{ check_qgs_address,
 	  { "vsock:2:4050", "unix:/run/qgs.socket" },
 	  { "", "vsock:2", "vsock:2:0", "unix:relative", "tcp:1:2" } },
 	{ check_port_ranges,
 	  { "tcp:9101-9999", "tcp:1-2 udp:9200-9299", "tcp:5-5", "udp:7" },
-	  { "", " ", "tcp:9-1", "sctp:1-2", "tcp:0-5", "tcp:1-70000", "tcp:1-", "9101-9999" } },
+	  { "", " ", "tcp:9-1", "sctp:1-2", "tcp:0-5", "tcp:1-70000", "tcp:1-", "9101-9999",
+	    "tcp:12345678-9" } },
 	{ check_url,
 	  { "https://localhost:8081/sgx/certification/v4/", "http://10.0.2.2", "https://[::1]:8/x",
-	    "https://user:pw@host.example/" },
+	    "https://user:pw@host.example/", "https://[::1]", "https://[::1]/x" },
 	  { "", "htp://x.org", "file:///etc/passwd", "https://", "https://a b.org", "https://x.org:0",
-	    "https://x.org#f", "https://exa_mple.org" } },
+	    "https://x.org#f", "https://exa_mple.org", "https://[::1", "https://[::1]x",
+	    "https://[]", "https://x.org:12345678", "https://[x.org]", "https://[127.0.0.1]:1" } },
 	{ check_https_list,
-	  { "", "https://kms.example.org:443", "https://a.example.org https://b.example.org:1" },
-	  { "http://kms.example.org", "https://127.0.0.1:9103", "https://localhost" } },
+	  { "", "https://kms.example.org:443", "https://a.example.org https://b.example.org:1",
+	    "https://10.0.0.1", "https://[2001:db8::1]" },
+	  { "http://kms.example.org", "https://127.0.0.1:9103", "https://localhost",
+	    "https://[::1]", "htp://kms.example.org" } },
 	{ check_eth_address,
 	  /* of EIP-55 itself */
 	  { "0xe6c23bfE4686E28DcDA15A1996B1c0C549656E26",
@@ -67,7 +75,8 @@ static const struct sample samples[] = {
 	{ check_name, { "kms", "kms-fixed2", "a_b" }, { "", "a b", "a.b", "a/b" } },
 	{ check_image_digest_ref,
 	  { "r.example.org/kms@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" },
-	  { "", "r.example.org/kms:latest", "kms@sha256:0123", "a b@sha256:00" } },
+	  { "", "r.example.org/kms:latest", "kms@sha256:0123", "a b@sha256:00",
+	    "kms@sha256:g123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" } },
 };
 
 static void samples_hold(void **state)
@@ -82,6 +91,47 @@ static void samples_hold(void **state)
 			if (!samples[i].check(samples[i].bad[j]))
 				fail_msg("taken: \"%s\"", samples[i].bad[j]);
 	}
+}
+
+/* One more than what there is room for, and one less. */
+static void long_values_are_refused(void **state _unused_)
+{
+	static const struct {
+		const char *(*check)(const char *);
+		const char *before, *repeated, *after;
+		size_t most; /* in all */
+	} cases[] = {
+		{ check_domain, "", "a.", "a", 253 },
+		{ check_image_ref, "", "aa", "", 512 },
+		{ check_name, "", "aa", "", 64 },
+		{ check_version, "0", "1", "", 32 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_strbuf_ struct strbuf sb = { 0 };
+
+		sb_add(&sb, cases[i].before);
+		while (sb.len + strlen(cases[i].repeated) + strlen(cases[i].after) <= cases[i].most)
+			sb_add(&sb, cases[i].repeated);
+		sb_add(&sb, cases[i].after);
+		assert_int_equal(sb.len, cases[i].most);
+		assert_null(cases[i].check(sb.data));
+		sb_addc(&sb, 'a');
+		assert_non_null(cases[i].check(sb.data));
+	}
+}
+
+static void a_host_has_to_fit(void **state _unused_)
+{
+	char text[400];
+	struct hostport hp;
+	struct url u;
+
+	memset(text, 'a', sizeof(text));
+	memcpy(text, "https://", 8);
+	strcpy(text + sizeof(text) - 4, ":80");
+	assert_non_null(parse_url(text, &u));
+	assert_non_null(parse_hostport(text + 8, &hp));
 }
 
 /* Around the sponge's rate of 136 bytes; from another implementation (tests/sim compares the
@@ -168,6 +218,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(samples_hold),
+		cmocka_unit_test(long_values_are_refused),
+		cmocka_unit_test(a_host_has_to_fit),
 		cmocka_unit_test(keccak_of_all_lengths),
 		cmocka_unit_test(mistyped_digit_is_named),
 		cmocka_unit_test(url_parts),

@@ -39,6 +39,7 @@ static void wrong_input_is_named_with_line(void **state)
 	} cases[] = {
 		{ "DOMAIN=a b\n", CONF ":1: DOMAIN: not a domain name (like example.org): \"a b\"\n" },
 		{ "# c\n\nPCCS_PORT=70000", CONF ":3: PCCS_PORT: not a port (1-65535): \"70000\"\n" },
+		{ "D\xc3\xa9 =x\n", CONF ":1: D???: unknown key; did you mean DOMAIN?\n" },
 		{ "DOMAN=x\n", CONF ":1: DOMAN: unknown key; did you mean DOMAIN?\n" },
 		{ "DOMAIN=a.b\nDOMAIN=c.d\n", CONF ":2: DOMAIN: set twice, first on line 1\n" },
 		{ "just text\n", CONF ":1: not KEY=value\n" },
@@ -212,6 +213,15 @@ static void edits_keep_comments_and_order(void **state)
 	assert_int_equal(set(f, "KMS_NAME=kms2"), FILE_UNCHANGED);
 }
 
+static void a_key_that_begins_like_another_is_another(void **state)
+{
+	struct fixture *f = *state;
+
+	put_text(f, CONF, "DOMAIN\nDOMAINS=x\nDOMAIM=x\n");
+	set(f, "DOMAIN=a.example");
+	assert_string_equal(get(f, CONF), "DOMAIN\nDOMAINS=x\nDOMAIM=x\nDOMAIN=a.example\n");
+}
+
 static void wrong_set_changes_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -326,6 +336,7 @@ int main(void)
 		with_root(layers),
 		with_root(small_machine),
 		with_root(edits_keep_comments_and_order),
+		with_root(a_key_that_begins_like_another_is_another),
 		with_root(wrong_set_changes_nothing),
 		with_root(one_error_can_be_mended_at_a_time),
 		with_root(sealed_settings_stay),

@@ -2,6 +2,7 @@
 /* The TOML reader by the specification's own examples, and beside Python's tomllib. */
 #include "test.h"
 
+#include <errno.h>
 #include <math.h>
 #include <sys/wait.h>
 
@@ -32,6 +33,13 @@ static const struct {
 	{ "a = \"\"\"\none\\\n   two\"\"\"\"\n", "{ \"a\" = \"onetwo\\\"\" }" },
 	{ "a = '''\n'x'''\n", "{ \"a\" = \"'x\" }" },
 	{ "\"a b\".'c' = 1", "{ \"a b\" = { \"c\" = 1 } }" },
+	{ "a = \"\"\"x\"\"\"\"\"", "{ \"a\" = \"x\\\"\\\"\" }" },
+	{ "a = \"\"\"x\\ \t\n\t y\"\"\"", "{ \"a\" = \"xy\" }" },
+	{ "a = 2000-02-29\nb = 2023-02-28 07:32:00z\nc = 1996-02-29t00:00:00Z\nd = 00:00:00\n",
+	  "{ \"a\" = 2000-02-29, \"b\" = 2023-02-28 07:32:00z, \"c\" = 1996-02-29t00:00:00Z, "
+	  "\"d\" = 00:00:00 }" },
+	{ "a = 1e+5\nb = 1e-1", "{ \"a\" = 100000, \"b\" = 0.10000000000000001 }" },
+	{ "a = { b.c = 1, b.d = 2 }", "{ \"a\" = { \"b\" = { \"c\" = 1, \"d\" = 2 } } }" },
 	{ "a = 1\na = 2\n" },
 	{ "[a]\n[a]\n" },
 	{ "a.b = 1\n[a]\n" },
@@ -83,6 +91,74 @@ static void reads_as_the_specification_says(void **state _unused_)
 		toml_print(t, &out);
 		assert_string_equal(out.data, cases[i].printed);
 	}
+}
+
+/* More that must be refused; apart, because too many of them would leave few mutants that are read. */
+static const char *const refused[] = {
+	"a = 1 # \x01",
+	"a = [ # \x01\n1]",
+	"a = [1 # \x01\n]",
+	"a = \"\"\"x\\ y\"\"\"",
+	"a = \"\"\"x\\",
+	"a = 07:32:00.x",
+	"a = 24:00:00",
+	"a = 1979-00-01",
+	"a = 1979-13-01",
+	"a = 1900-02-29",
+	"a = 0000-01-01",
+	"a = 1979-05-27T07:32:00+24:00",
+	"a = 1979-05-27T07:32:00+00:60",
+	"a = 1979-05-27T07:32:00-00.00",
+	"a = 1_",
+	"a = 1_ ",
+	"a = 1e",
+	"a = { b = 1, b.c = 2 }",
+	"a = { b = {}, b.c = 1 }",
+	"a = [1]\na.b = 2",
+};
+
+static void what_is_no_value_is_refused(void **state _unused_)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		struct toml_error error = { 0 };
+		struct toml *doc;
+
+		if (toml_parse(refused[i], strlen(refused[i]), &doc, &error) == 0)
+			fail_msg("taken: %s", refused[i]);
+		assert_non_null(error.text);
+		assert_null(doc);
+	}
+}
+
+/* Of the bytes, of the parts of a key, of the tables: one more than there may be. */
+static void what_is_too_large_is_refused(void **state _unused_)
+{
+	_cleanup_strbuf_ struct strbuf key = { 0 }, tables = { 0 }, bytes = { 0 };
+	struct toml_error error;
+	struct toml *doc;
+
+	sb_add(&key, "a");
+	for (int i = 1; i < 32; i++)
+		sb_add(&key, ".a");
+	sb_add(&key, " = 1\n");
+	assert_int_equal(toml_parse(key.data, key.len, &doc, &error), 0);
+	toml_free(&doc);
+	key.len = 0;
+	for (int i = 0; i < 33; i++)
+		sb_add(&key, "a.");
+	sb_add(&key, "a = 1\n");
+	assert_int_equal(toml_parse(key.data, key.len, &doc, &error), -EBADMSG);
+	assert_string_equal(error.text, "a key of too many parts");
+	for (int i = 0; i < 4097; i++)
+		sb_addf(&tables, "[t%d]\n", i);
+	assert_int_equal(toml_parse(tables.data, tables.len, &doc, &error), -EBADMSG);
+	assert_string_equal(error.text, "too many values");
+	while (bytes.len <= 1 << 20)
+		sb_add(&bytes, "# a line of a comment\n");
+	assert_int_equal(toml_parse(bytes.data, bytes.len, &doc, &error), -EBADMSG);
+	assert_string_equal(error.text, "too long");
+	assert_int_equal(toml_parse("a = 1\n\0", 7, &doc, &error), -EBADMSG);
+	assert_string_equal(error.text, "not UTF-8 text");
 }
 
 static void finds_by_path_and_tells_the_line(void **state _unused_)
@@ -276,7 +352,7 @@ static char *ask_python(const struct fixture *f, const struct strbuf *all)
 	char chunk[65536];
 	size_t n;
 	FILE *fp;
-	int status;
+	int status = 0;
 	pid_t pid;
 
 	put(f, "/in", all->data, all->len);
@@ -335,6 +411,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_as_the_specification_says),
+		cmocka_unit_test(what_is_no_value_is_refused),
+		cmocka_unit_test(what_is_too_large_is_refused),
 		cmocka_unit_test(finds_by_path_and_tells_the_line),
 		cmocka_unit_test(takes_no_more_values_than_it_should),
 		with_root(reads_as_tomllib_does),
