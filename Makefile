@@ -25,7 +25,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Isrc $(WARN) -MMD -MP $(CPPFLAGS) $(CFLAG
 LIBS = $(shell pkg-config --libs $(PKGS))
 DL_LIBS = $(shell pkg-config --libs $(DL_PKGS))
 
-SOURCES = $(wildcard src/base/*.c src/host/*.c src/cmd/*.c)
+SOURCES = $(wildcard src/base/*.c src/host/*.c src/host/*/*.c src/cmd/*.c)
 OBJECTS = $(SOURCES:src/%.c=$(BUILD)/%.o)
 UNIT_TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test-*.c))
 MAN = $(patsubst src/man/%.scd,$(BUILD)/%,$(wildcard src/man/*.scd))
@@ -71,7 +71,7 @@ $(BUILD)/%: src/man/%.scd $(BUILD)/dstack-host
 	@mkdir -p $(@D)
 	$(Q)sed -e "s/@VERSION@/$(VERSION)/" $< | tests/tools/man-keys $(BUILD)/dstack-host | scdoc > $@
 
--include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
 
 # --- installed tree (debian/*.install names the rest) ---
 install: all

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Is never run or installed: linked to every library that the program loads by itself, with
  * the same functions, so that dpkg-shlibdeps finds packages and versions (debian/rules). */
-#include "host/lib-archive.h"
-#include "host/lib-crypto.h"
-#include "host/lib-curl.h"
-#include "host/lib-nftables.h"
-#include "host/lib-systemd.h"
+#include "host/lib/lib-archive.h"
+#include "host/lib/lib-crypto.h"
+#include "host/lib/lib-curl.h"
+#include "host/lib/lib-nftables.h"
+#include "host/lib/lib-systemd.h"
 
 #define REFER(f) (const void *)&(f),
 

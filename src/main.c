@@ -56,7 +56,7 @@ static void protect_memory(void)
 	prctl(PR_SET_DUMPABLE, 0);
 }
 
-/* As in host/lib-crypto.c. */
+/* As in host/lib/lib-crypto.c. */
 static void libraries_end_without_memory(void)
 {
 	json_set_alloc_funcs(xmalloc, free);

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "cmd/cmd.h"
 #include "host/apply.h"
-#include "host/secrets.h"
+#include "host/conf/secrets.h"
 
 static struct timespec changed_at(const struct root *root, const char *path)
 {

@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "cmd/cmd.h"
-#include "host/parts.h"
+#include "host/part/parts.h"
 #include "host/progress.h"
 
 #define TICK_MS 200

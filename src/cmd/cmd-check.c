@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "base/parse.h"
 #include "cmd/cmd.h"
-#include "host/check-print.h"
+#include "host/check/check-print.h"
 
 #define TIMEOUT_MS 3000
 

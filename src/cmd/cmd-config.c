@@ -11,9 +11,9 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
-#include "host/import.h"
-#include "host/settings.h"
-#include "host/shown.h"
+#include "host/conf/import.h"
+#include "host/conf/settings.h"
+#include "host/conf/shown.h"
 
 /* The table in scdoc, for the manual. */
 static int list_man(void)

@@ -12,9 +12,9 @@
 
 #include "base/log.h"
 #include "cmd/cmd.h"
-#include "host/diff.h"
-#include "host/looked.h"
-#include "host/report.h"
+#include "host/report/diff.h"
+#include "host/report/looked.h"
+#include "host/report/report.h"
 
 static int open_reference(const char *path)
 {

@@ -17,9 +17,9 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "cmd/cmd.h"
-#include "host/drain.h"
-#include "host/parts.h"
-#include "host/slice.h"
+#include "host/vmm/drain.h"
+#include "host/part/parts.h"
+#include "host/vmm/slice.h"
 #include "host/units.h"
 
 #define SUPERVISOR "dstack-supervisor.service"

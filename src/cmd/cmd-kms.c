@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "cmd/cmd.h"
-#include "host/kms.h"
+#include "host/kms/kms.h"
 
 static int deploy(const struct cmd_ctx *ctx)
 {

@@ -13,7 +13,7 @@
 #include "base/parse.h"
 #include "cmd/cmd-measure.h"
 #include "host/json.h"
-#include "host/measure-print.h"
+#include "host/measure/measure-print.h"
 
 enum kind { KIND_QEMU, KIND_IMAGE, KIND_SIZE, KIND_SAVED };
 

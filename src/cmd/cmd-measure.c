@@ -12,8 +12,8 @@
 #include "base/parse.h"
 #include "cmd/cmd-measure.h"
 #include "host/json.h"
-#include "host/measure-print.h"
-#include "host/measure-verify.h"
+#include "host/measure/measure-print.h"
+#include "host/measure/measure-verify.h"
 
 enum option_id {
 	OPT_VM = 256, OPT_ALL, OPT_IMAGE, OPT_VCPU, OPT_MEMORY, OPT_QEMU, OPT_WITH, OPT_ARG,

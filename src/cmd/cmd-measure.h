@@ -5,8 +5,8 @@
 #include <jansson.h>
 
 #include "cmd/cmd.h"
-#include "host/measure-run.h"
-#include "host/measure-vm.h"
+#include "host/measure/measure-run.h"
+#include "host/measure/measure-vm.h"
 
 enum { WORDS_MAX = 32 };
 

@@ -7,7 +7,7 @@
 #include "base/fileio.h"
 #include "base/parse.h"
 #include "cmd/cmd.h"
-#include "host/metrics.h"
+#include "host/report/metrics.h"
 
 /* Everybody may read it: node exporter does, and no secret is in it. */
 static int write_file(const struct root *root, const char *path, const struct strbuf *text)

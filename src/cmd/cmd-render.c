@@ -10,8 +10,8 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
-#include "host/render.h"
-#include "host/secrets.h"
+#include "host/render/render.h"
+#include "host/conf/secrets.h"
 
 /* systemd takes 1-254 of an ExecCondition= as "not now", without a word. */
 #define EXECCONDITION_FAILED 255

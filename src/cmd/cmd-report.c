@@ -6,9 +6,9 @@
 #include <time.h>
 
 #include "cmd/cmd.h"
-#include "host/bundle.h"
-#include "host/looked.h"
-#include "host/report.h"
+#include "host/report/bundle.h"
+#include "host/report/looked.h"
+#include "host/report/report.h"
 
 struct format {
 	const char *name;

@@ -8,8 +8,8 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
-#include "host/import.h"
-#include "host/secrets.h"
+#include "host/conf/import.h"
+#include "host/conf/secrets.h"
 
 static int list(const struct cmd_ctx *ctx)
 {

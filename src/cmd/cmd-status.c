@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "cmd/cmd.h"
-#include "host/status.h"
+#include "host/part/status.h"
 
 static int status(const struct cmd_ctx *ctx, int json)
 {

@@ -10,9 +10,9 @@
 
 #include "base/log.h"
 #include "cmd/cmd.h"
-#include "host/drain.h"
+#include "host/vmm/drain.h"
 #include "host/guard.h"
-#include "host/slice.h"
+#include "host/vmm/slice.h"
 
 static int slice_is_empty(const struct cmd_ctx *ctx, int drained)
 {

@@ -14,9 +14,9 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "cmd/cmd.h"
-#include "host/adopt.h"
-#include "host/import.h"
-#include "host/parts.h"
+#include "host/vmm/adopt.h"
+#include "host/conf/import.h"
+#include "host/part/parts.h"
 
 #define STARTER "dstack-host-start.service"
 

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <time.h>
 
-#include "host/render.h"
+#include "host/render/render.h"
 #include "host/units.h"
 
 struct consumer {

@@ -12,7 +12,7 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "host/cert-record.h"
-#include "host/lib-crypto.h"
+#include "host/lib/lib-crypto.h"
 
 #define PEM_MAX 65536
 #define DAY 86400L

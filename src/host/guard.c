@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "host/lib-nftables.h"
+#include "host/lib/lib-nftables.h"
 
 struct guard {
 	struct nft_ctx *nft; /* its socket owns the table, so it stays open */

@@ -9,7 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/parse.h"
-#include "host/lib-systemd.h"
+#include "host/lib/lib-systemd.h"
 
 void journal_tail_add(struct journal_tail *tail, uint64_t at_us, const char *text, size_t len)
 {

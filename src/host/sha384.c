@@ -8,7 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "host/lib-crypto.h"
+#include "host/lib/lib-crypto.h"
 
 enum { CHUNK = 256 << 10 };
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "host/lib-systemd.h"
+#include "host/lib/lib-systemd.h"
 
 #define LIMIT_US 2000000ull
 /* Reading all unit files again takes its time on a busy machine. */

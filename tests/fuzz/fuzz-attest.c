@@ -5,8 +5,8 @@
  */
 #include "fuzz.h"
 
-#include "host/dcap-codes.h"
-#include "host/qcnl-file.h"
+#include "host/check/dcap-codes.h"
+#include "host/check/qcnl-file.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

@@ -4,7 +4,7 @@
 
 #include <sys/mman.h>
 
-#include "host/deb.h"
+#include "host/measure/deb.h"
 
 static int dir, memory, null;
 

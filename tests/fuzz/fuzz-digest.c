@@ -5,15 +5,15 @@
  */
 #include "fuzz-facts.h"
 
-#include "host/foreign.h"
-#include "host/chain.h"
-#include "host/diff.h"
-#include "host/image-digest.h"
-#include "host/kms-view.h"
-#include "host/measure-print.h"
-#include "host/measure-vm.h"
-#include "host/probes-digest.h"
-#include "host/vmm.h"
+#include "host/peer/foreign.h"
+#include "host/probe/chain.h"
+#include "host/report/diff.h"
+#include "host/check/image-digest.h"
+#include "host/kms/kms-view.h"
+#include "host/measure/measure-print.h"
+#include "host/measure/measure-vm.h"
+#include "host/probe/probes-digest.h"
+#include "host/vmm/vmm.h"
 
 typedef void (*digest_fn)(const struct peer_reply *reply, struct peer_emit *emit);
 

@@ -2,7 +2,7 @@
 /* Tables of a firmware: counts add up, and no structure is read beyond the table. */
 #include "fuzz.h"
 
-#include "host/dmi.h"
+#include "host/check/dmi.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

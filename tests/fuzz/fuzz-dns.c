@@ -5,7 +5,7 @@
  */
 #include "fuzz.h"
 
-#include "host/dns.h"
+#include "host/peer/dns.h"
 
 struct bounds {
 	const uint8_t *from, *to;

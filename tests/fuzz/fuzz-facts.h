@@ -4,8 +4,8 @@
 
 #include "fuzz.h"
 
-#include "host/peer-half.h"
-#include "host/peer-record.h"
+#include "host/peer/peer-half.h"
+#include "host/peer/peer-record.h"
 
 static inline void facts_take(struct peer_answer *a, const struct peer_record *rec)
 {

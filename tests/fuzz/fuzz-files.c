@@ -11,13 +11,13 @@
 #include "base/fileio.h"
 #include "base/utf8.h"
 #include "host/accounts.h"
-#include "host/detect.h"
-#include "host/import.h"
-#include "host/kms.h"
+#include "host/conf/detect.h"
+#include "host/conf/import.h"
+#include "host/kms/kms.h"
 #include "host/listeners.h"
-#include "host/secrets.h"
-#include "host/status.h"
-#include "host/vmdir.h"
+#include "host/conf/secrets.h"
+#include "host/part/status.h"
+#include "host/vmm/vmdir.h"
 
 /* Foreign files are digested here instead of in a half: a fork takes the time of hundreds of
  * runs, and nobody would see what happens in it. */
@@ -38,7 +38,7 @@ static int digest_here(const struct peer_request *requests, size_t n, struct pee
 	return 0;
 }
 #define peer_ask digest_here
-#include "../../src/host/foreign.c"
+#include "../../src/host/peer/foreign.c"
 #undef peer_ask
 
 #define VM_DIR "/var/lib/dstack/vm"

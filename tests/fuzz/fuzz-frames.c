@@ -7,8 +7,8 @@
 
 #include <sys/socket.h>
 
-#include "host/peer-half.h"
-#include "host/peer-record.h"
+#include "host/peer/peer-half.h"
+#include "host/peer/peer-record.h"
 
 enum { BODY_MAX = 4096 };
 

@@ -3,7 +3,7 @@
 #include "fuzz.h"
 
 #include "base/diag.h"
-#include "host/hostconf.h"
+#include "host/conf/hostconf.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

@@ -7,8 +7,8 @@
 #include "fuzz.h"
 
 #include "base/utf8.h"
-#include "host/import.h"
-#include "host/settings.h"
+#include "host/conf/import.h"
+#include "host/conf/settings.h"
 
 static const char *const befores[] = {
 	NULL,

@@ -4,7 +4,7 @@
 #include "fuzz.h"
 
 #include "host/bytes.h"
-#include "host/measure.h"
+#include "host/measure/measure.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

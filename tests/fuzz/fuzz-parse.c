@@ -6,8 +6,8 @@
 
 #include "base/parse.h"
 #include "base/utf8.h"
-#include "host/keys.h"
-#include "host/secrets.h"
+#include "host/conf/keys.h"
+#include "host/conf/secrets.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "host/measure-half.h"
+#include "host/measure/measure-half.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

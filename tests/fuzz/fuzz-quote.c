@@ -2,9 +2,9 @@
 /* Any bytes as a quote with its event log: what is told is digests and clean names. */
 #include "fuzz.h"
 
-#include "host/measure-verify.h"
-#include "host/peer-half.h"
-#include "host/peer-record.h"
+#include "host/measure/measure-verify.h"
+#include "host/peer/peer-half.h"
+#include "host/peer/peer-record.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

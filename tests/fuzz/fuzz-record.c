@@ -5,8 +5,8 @@
  */
 #include "fuzz.h"
 
-#include "host/peer.c"
-#include "host/vmm.h"
+#include "host/peer/peer.c"
+#include "host/vmm/vmm.h"
 
 enum { REQUESTS = 3 };
 

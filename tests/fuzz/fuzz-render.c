@@ -8,9 +8,9 @@
 #include <jansson.h>
 
 #include "base/parse.h"
-#include "host/hostconf.h"
-#include "host/render.h"
-#include "host/secrets.h"
+#include "host/conf/hostconf.h"
+#include "host/render/render.h"
+#include "host/conf/secrets.h"
 
 #define TOKEN "0123456789abcdef0123456789abcdef"
 

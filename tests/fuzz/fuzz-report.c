@@ -8,9 +8,9 @@
 #include <jansson.h>
 
 #include "host/json.h"
-#include "host/metrics.h"
-#include "host/redact.h"
-#include "host/report.h"
+#include "host/report/metrics.h"
+#include "host/report/redact.h"
+#include "host/report/report.h"
 
 #define SECRET "s3cret-canary"
 

@@ -2,7 +2,7 @@
 /* Any bytes as firmware. What is taken has its sections inside the file, in memory, and apart. */
 #include "fuzz.h"
 
-#include "host/measure.h"
+#include "host/measure/measure.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

@@ -13,4 +13,4 @@ check "every alert has a case in which it fires" "$(sed -n 's/.*- alert: //p' $r
 	awk -v alert="$alert" '/alertname:/ { here = $2 == alert } /exp_labels/ && here { found = 1 } END { exit !found }' \
 		tests/data/alerts-test.yml || echo "$alert"; done)"
 check "every metric that they ask for is written" "$(grep -o 'dstack_host_[a-z_]*' $rules | sort -u | while read -r name; do
-	grep -q "NAME(\"${name#dstack_host_}\")" src/host/metrics.c || echo "$name"; done)"
+	grep -q "NAME(\"${name#dstack_host_}\")" src/host/report/metrics.c || echo "$name"; done)"

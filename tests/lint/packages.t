@@ -24,8 +24,8 @@ check "at most one daemon-reload in what we configure" \
 	"$(grep -c daemon-reload "$work"/control-*/postinst | awk -F: '{ n += $2 } END { if (n > 1) print n }')"
 depends=$(dpkg-deb -f "$work"/a/dstack-host-tools_*.deb Depends)
 check "the package depends on every library that the program loads" \
-	"$(sed -n 's/.*struct dl lib = { "\([^"]*\)".*/\1/p' src/host/lib-*.c | while read -r soname; do
+	"$(sed -n 's/.*struct dl lib = { "\([^"]*\)".*/\1/p' src/host/lib/lib-*.c | while read -r soname; do
 		package=$(dpkg -S "*/$soname" | sed 's/:.*//' | sort -u | head -n 1)
 		case $depends in *"${package:-none} ("*) ;; *) echo "$soname: ${package:-no package} is not in: $depends" ;; esac
 	done
-	grep -q 'struct dl lib' src/host/lib-*.c || echo "no library is looked at")"
+	grep -q 'struct dl lib' src/host/lib/lib-*.c || echo "no library is looked at")"

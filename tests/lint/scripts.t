@@ -25,5 +25,5 @@ check "spelling" "$(codespell -q 3 -L passt,hda,crate,uptodate README.md debian/
 check "translations are up to date" "$(tmp=$(mktemp -d); cp -r debian "$tmp/"; (cd "$tmp/debian" && debconf-updatepo) >/dev/null 2>&1; diff -rq -I POT-Creation-Date debian/po "$tmp/debian/po"; rm -rf "$tmp")"
 check "every debconf question is a key or a secret" "$(sed -n 's|^Template: dstack-host/||p' debian/dstack-host.templates | grep -vE '^(settings|bad-domain)$' | while read -r q; do
 	key=$(printf %s "$q" | tr 'a-z-' 'A-Z_')
-	grep -q "\"$key\".*KEY_ASK\|\"$q\".*asked = 1" src/host/keys.c src/host/secrets.c ||
-		grep -A2 "\"$key\"" src/host/keys.c | grep -q KEY_ASK || echo "$q"; done)"
+	grep -q "\"$key\".*KEY_ASK\|\"$q\".*asked = 1" src/host/conf/keys.c src/host/conf/secrets.c ||
+		grep -A2 "\"$key\"" src/host/conf/keys.c | grep -q KEY_ASK || echo "$q"; done)"

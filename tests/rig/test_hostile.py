@@ -181,20 +181,20 @@ def judge_kms(done, role, name):
 
 # What is wrong with the client, its file, the patch, the daemons that show it.
 BROKEN = [
-    ("a client without a size cap", "src/host/peer-http.c",
+    ("a client without a size cap", "src/host/peer/peer-http.c",
      [("if (size * n > job->request.max_body - job->body_bytes) {", "if (0) {"),
       ("CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)q->max_body", "CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)0")],
      {"vmm": "chunks-endless"}),
-    ("a client without a time limit", "src/host/peer-http.c",
+    ("a client without a time limit", "src/host/peer/peer-http.c",
      [("CURLOPT_TIMEOUT_MS, (long)q->timeout_ms", "CURLOPT_TIMEOUT_MS, 0L")], {"vmm": "stall-at-99"}),
     ("a reader that counts no values", "src/host/json.c", [("count_values(data, len) > VALUES_MAX", "0")],
      {"vmm": "json-values"}),
-    ("a digest that skips what it does not understand", "src/host/probes-digest.c",
+    ("a digest that skips what it does not understand", "src/host/probe/probes-digest.c",
      [("return json_is_string(json_object_get(config, \"id\")) && json_object_get(state, \"status\");", "return 1;")],
      {"supervisor": "json-types"}),
-    ("a connection that is waited for before anybody is asked", "src/host/probes.c",
+    ("a connection that is waited for before anybody is asked", "src/host/probe/probes.c",
      [("sock_tcp_start(&at);", "sock_tcp(&at, TIMEOUT_MS);")], {"registry": "backlog-full", "vmm": "silent"}),
-    ("a PCCS that need not speak TLS", "src/host/probes.c",
+    ("a PCCS that need not speak TLS", "src/host/probe/probes.c",
      [("p->url = xstrdup(setting(c->s, KEY_PCCS_URL));", "p->url = xstrdup(\"http://127.0.0.1:8081/\");")],
      {"pccs": "plain-http"}),
 ]

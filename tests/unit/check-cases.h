@@ -8,7 +8,7 @@
 
 #include "test-view.h"
 
-#include "host/check-print.h"
+#include "host/check/check-print.h"
 
 struct check_case {
 	const char *id, *outcome;

@@ -9,8 +9,8 @@
 #include "base/clock.h"
 #include "base/spawn.h"
 #include "cmd/cmd.h"
-#include "host/adopt.h"
-#include "host/vmm-version.h"
+#include "host/vmm/adopt.h"
+#include "host/vmm/vmm-version.h"
 
 #define VMM ADOPT_FROM "/dstack-vmm"
 #define SUPERVISOR ADOPT_FROM "/supervisor"

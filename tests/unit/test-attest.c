@@ -4,13 +4,13 @@
 
 #include "base/alloc.h"
 #include "base/strbuf.h"
-#include "host/checks-attestation.h"
-#include "host/probes.h"
-#include "host/dcap-codes.h"
-#include "host/peer-half.h"
-#include "host/peer-record.h"
-#include "host/probes-digest.h"
-#include "host/qcnl-file.h"
+#include "host/check/checks-attestation.h"
+#include "host/probe/probes.h"
+#include "host/check/dcap-codes.h"
+#include "host/peer/peer-half.h"
+#include "host/peer/peer-record.h"
+#include "host/probe/probes-digest.h"
+#include "host/check/qcnl-file.h"
 
 typedef void digest(const struct peer_reply *reply, struct peer_emit *emit);
 

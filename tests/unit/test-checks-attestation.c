@@ -4,8 +4,8 @@
 
 #include <errno.h>
 
-#include "host/dcap-codes.h"
-#include "host/qcnl-file.h"
+#include "host/check/dcap-codes.h"
+#include "host/check/qcnl-file.h"
 
 #define CASE(name)                                                                       \
 	static void name(struct host *h _unused_, struct check_view *v _unused_,         \

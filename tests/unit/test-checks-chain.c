@@ -2,9 +2,9 @@
 /* Checks of the Ethereum endpoints, what they are asked, and what of their answers is taken. */
 #include "check-cases.h"
 
-#include "host/chain.h"
-#include "host/peer-half.h"
-#include "host/peer-record.h"
+#include "host/probe/chain.h"
+#include "host/peer/peer-half.h"
+#include "host/peer/peer-record.h"
 
 #define KEYED "https://rpc.example.org/v2/0123456789abcdef"
 

@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-#include "host/probes.h"
+#include "host/probe/probes.h"
 
 #define CASE(name)                                                                       \
 	static void name(struct host *h _unused_, struct check_view *v _unused_,         \

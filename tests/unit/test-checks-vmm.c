@@ -4,12 +4,12 @@
 
 #include <errno.h>
 
-#include "host/image-digest.h"
-#include "host/peer-half.h"
-#include "host/peer-record.h"
-#include "host/render.h"
+#include "host/check/image-digest.h"
+#include "host/peer/peer-half.h"
+#include "host/peer/peer-record.h"
+#include "host/render/render.h"
 #include "host/tomlread.h"
-#include "host/vmm.h"
+#include "host/vmm/vmm.h"
 
 #define OPERATOR "/etc/dstack/vmm.toml"
 #define OTHER_VM "11111111-2222-4333-8444-555555555555"

@@ -5,7 +5,7 @@
 #include <jansson.h>
 
 #include "base/alloc.h"
-#include "host/diff.h"
+#include "host/report/diff.h"
 #include "host/json.h"
 
 static json_t *document(void)

@@ -5,10 +5,10 @@
 #include <errno.h>
 
 #include "base/dl.h"
-#include "host/lib-crypto.h"
-#include "host/lib-curl.h"
-#include "host/lib-nftables.h"
-#include "host/lib-systemd.h"
+#include "host/lib/lib-crypto.h"
+#include "host/lib/lib-curl.h"
+#include "host/lib/lib-nftables.h"
+#include "host/lib/lib-systemd.h"
 
 static void (*function)(void);
 static const struct dl_symbol one[] = { { "no_such_function", (void **)(void *)&function } };

@@ -14,8 +14,8 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/strbuf.h"
-#include "host/dns.h"
-#include "host/peer.h"
+#include "host/peer/dns.h"
+#include "host/peer/peer.h"
 
 static void put_record(struct strbuf *out, unsigned type, const void *data, size_t len)
 {

@@ -13,8 +13,8 @@
 #include <sys/socket.h>
 
 #include "base/alloc.h"
-#include "host/peer-half.h"
-#include "host/peer-record.h"
+#include "host/peer/peer-half.h"
+#include "host/peer/peer-record.h"
 
 /* What the socket says next. */
 static struct {

@@ -17,8 +17,8 @@
 
 #include "base/alloc.h"
 #include "host/cert.h"
-#include "host/render.h"
-#include "host/secrets.h"
+#include "host/render/render.h"
+#include "host/conf/secrets.h"
 
 #define HAPROXY "/usr/sbin/haproxy"
 #define CONF "/etc/dstack/host.conf"

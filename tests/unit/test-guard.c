@@ -15,8 +15,8 @@
 #include "base/alloc.h"
 #include "base/spawn.h"
 #include "host/guard.h"
-#include "host/kms.h"
-#include "host/render.h"
+#include "host/kms/kms.h"
+#include "host/render/render.h"
 
 #define CONF "/etc/dstack/host.conf"
 #define RESOLV "/etc/resolv.conf"

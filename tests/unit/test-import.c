@@ -7,9 +7,9 @@
 #include "base/alloc.h"
 #include "base/fileio.h"
 #include "base/strbuf.h"
-#include "host/import.h"
-#include "host/kms.h"
-#include "host/settings.h"
+#include "host/conf/import.h"
+#include "host/kms/kms.h"
+#include "host/conf/settings.h"
 
 #define CONF "/etc/dstack/host.conf"
 

@@ -7,8 +7,8 @@
 #include "base/alloc.h"
 #include "host/json.h"
 #include "host/listeners.h"
-#include "host/qcnl-file.h"
-#include "host/shown.h"
+#include "host/check/qcnl-file.h"
+#include "host/conf/shown.h"
 
 #define HEAD "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 #define V4(address, state, inode)                                                        \

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 
 #include "base/fileio.h"
-#include "host/secrets.h"
+#include "host/conf/secrets.h"
 
 #define VALUE "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 

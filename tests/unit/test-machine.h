@@ -6,9 +6,9 @@
 
 #include "base/alloc.h"
 #include "base/strbuf.h"
-#include "host/dmi.h"
-#include "host/machine.h"
-#include "host/msr.h"
+#include "host/check/dmi.h"
+#include "host/check/machine.h"
+#include "host/check/msr.h"
 
 #define CPUINFO_OF(vendor, model, flags, microcode)                                      \
 	"vendor_id\t: " vendor "\ncpu family\t: 6\nmodel\t\t: " model                    \

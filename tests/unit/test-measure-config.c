@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/strbuf.h"
-#include "host/measure-config.h"
+#include "host/measure/measure-config.h"
 
 /* Words of `line`, translated and joined again; the caller's. The configuration in *ret. */
 static char *translate(const char *line, struct measure_config *ret)

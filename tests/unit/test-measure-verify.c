@@ -9,7 +9,7 @@
 #include "base/alloc.h"
 #include "base/strbuf.h"
 #include "host/bytes.h"
-#include "host/measure-verify.h"
+#include "host/measure/measure-verify.h"
 
 enum { HEADER = 48, BODY = 584, SIGNATURE = 64 };
 

@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "base/fileio.h"
 #include "host/bytes.h"
-#include "host/measure.h"
+#include "host/measure/measure.h"
 
 enum { TABLES = 131072, RSDP = 20, LOADER = 4096, SETUP = 2048 };
 enum { FLIPS = 400 };

@@ -6,7 +6,7 @@
 #include <sys/file.h>
 #include <time.h>
 
-#include "host/metrics.h"
+#include "host/report/metrics.h"
 
 static void labels_are_escaped(void **state _unused_)
 {

@@ -5,7 +5,7 @@
 #include "base/keccak.h"
 #include "base/parse.h"
 #include "base/strbuf.h"
-#include "host/keys.h"
+#include "host/conf/keys.h"
 
 struct sample {
 	const char *(*check)(const char *);

@@ -4,8 +4,8 @@
 
 #include <errno.h>
 
-#include "host/peer-half.h"
-#include "host/probes-digest.h"
+#include "host/peer/peer-half.h"
+#include "host/probe/probes-digest.h"
 
 static void table_is_in_order(void **state _unused_)
 {

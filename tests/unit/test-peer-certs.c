@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 #include "base/parse.h"
 #include "base/sock.h"
-#include "host/cert-facts.h"
+#include "host/peer/cert-facts.h"
 #include "host/cert.h"
 
 #define DAY_US (UINT64_C(86400) * 1000000)

@@ -2,7 +2,7 @@
 /* The network half: what it may not do, what it cannot say, whom it believes. */
 #include "test-server.h"
 
-#include "host/peer-record.h"
+#include "host/peer/peer-record.h"
 
 /* --- what the half may not do --- */
 

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "host/peer-half.h"
-#include "host/peer-plan.h"
+#include "host/peer/peer-half.h"
+#include "host/peer/peer-plan.h"
 
 #define TOKEN "the vmm's token"
 

@@ -3,7 +3,7 @@
 #include "test-server.h"
 
 #include "base/clock.h"
-#include "host/lib-curl.h"
+#include "host/lib/lib-curl.h"
 
 static CURLMcode no_memory(CURLM *multi _unused_, CURL *easy _unused_)
 {

@@ -9,8 +9,8 @@
 
 #include "base/alloc.h"
 #include "base/parse.h"
-#include "host/check.h"
-#include "host/report-map.h"
+#include "host/check/check.h"
+#include "host/report/report-map.h"
 
 #define REFERENCE "tests/data/reference-host.json"
 

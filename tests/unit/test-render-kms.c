@@ -3,7 +3,7 @@
 #include "test.h"
 
 #include "base/alloc.h"
-#include "host/render.h"
+#include "host/render/render.h"
 
 #define CONF "/etc/dstack/host.conf"
 #define DIGEST "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

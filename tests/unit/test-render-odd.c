@@ -9,8 +9,8 @@
 
 #include "base/alloc.h"
 #include "host/cert.h"
-#include "host/render.h"
-#include "host/secrets.h"
+#include "host/render/render.h"
+#include "host/conf/secrets.h"
 
 #define CONF "/etc/dstack/host.conf"
 #define DIGEST "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

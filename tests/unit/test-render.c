@@ -9,8 +9,8 @@
 
 #include "base/alloc.h"
 #include "host/cert.h"
-#include "host/render.h"
-#include "host/secrets.h"
+#include "host/render/render.h"
+#include "host/conf/secrets.h"
 #include "host/toml.h"
 
 #define CONF "/etc/dstack/host.conf"

@@ -9,12 +9,12 @@
 #include "base/strbuf.h"
 #include "host/compose.h"
 #include "host/json.h"
-#include "host/kms.h"
+#include "host/kms/kms.h"
 #include "host/pyjson.h"
-#include "host/redact.h"
-#include "host/report-walk.h"
-#include "host/report.h"
-#include "host/secrets.h"
+#include "host/report/redact.h"
+#include "host/report/report-walk.h"
+#include "host/report/report.h"
+#include "host/conf/secrets.h"
 
 #define NASTY "a\\u00e9_b _c_ d_ <&>\\\"'`*[]|~\\\\ x\\ty\\rz\\nw"
 

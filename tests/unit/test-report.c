@@ -5,14 +5,14 @@
 #include <jansson.h>
 
 #include "base/parse.h"
-#include "host/check-print.h"
-#include "host/diff.h"
+#include "host/check/check-print.h"
+#include "host/report/diff.h"
 #include "host/json.h"
-#include "host/redact.h"
-#include "host/render.h"
-#include "host/report-map.h"
-#include "host/report.h"
-#include "host/secrets.h"
+#include "host/report/redact.h"
+#include "host/render/render.h"
+#include "host/report/report-map.h"
+#include "host/report/report.h"
+#include "host/conf/secrets.h"
 #include "host/sha256.h"
 
 #define API_KEY "abcdefABCDEF0123456789abcdefABCD"

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 
 #include "base/alloc.h"
-#include "host/peer.h"
+#include "host/peer/peer.h"
 
 struct server {
 	pid_t pid;

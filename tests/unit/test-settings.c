@@ -6,8 +6,8 @@
 
 #include "base/alloc.h"
 #include "base/fileio.h"
-#include "host/import.h"
-#include "host/settings.h"
+#include "host/conf/import.h"
+#include "host/conf/settings.h"
 
 #define CONF "/etc/dstack/host.conf"
 

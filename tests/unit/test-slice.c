@@ -9,8 +9,8 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "cmd/cmd.h"
-#include "host/drain.h"
-#include "host/slice.h"
+#include "host/vmm/drain.h"
+#include "host/vmm/slice.h"
 
 /* --- a fake tree --- */
 

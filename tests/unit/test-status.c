@@ -5,8 +5,8 @@
 #include <jansson.h>
 
 #include "base/utf8.h"
-#include "host/import.h"
-#include "host/status.h"
+#include "host/conf/import.h"
+#include "host/part/status.h"
 
 /* Of a real /proc/net/tcp and tcp6. */
 #define TCP_HEAD                                                                         \

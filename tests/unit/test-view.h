@@ -5,8 +5,8 @@
 #include "test-machine.h"
 
 #include "base/alloc.h"
-#include "host/kms.h"
-#include "host/parts.h"
+#include "host/kms/kms.h"
+#include "host/part/parts.h"
 
 #define CONTRACT "0x5151515151515151515151515151515151515151"
 #define APP_AUTH "0x5252525252525252525252525252525252525252"

@@ -11,9 +11,9 @@
 #include <sys/wait.h>
 
 #include "base/alloc.h"
-#include "host/foreign.h"
-#include "host/peer-plan.h"
-#include "host/vmdir.h"
+#include "host/peer/foreign.h"
+#include "host/peer/peer-plan.h"
+#include "host/vmm/vmdir.h"
 
 #define VM_DIR "/var/lib/dstack/vm"
 

@@ -6,10 +6,10 @@
 #include <jansson.h>
 
 #include "base/alloc.h"
-#include "host/kms.h"
-#include "host/peer-half.h"
-#include "host/peer-record.h"
-#include "host/vmm.h"
+#include "host/kms/kms.h"
+#include "host/peer/peer-half.h"
+#include "host/peer/peer-record.h"
+#include "host/vmm/vmm.h"
 
 /* What root would get of a reply, without sockets and processes between. */
 static struct peer_answer digest(void (*f)(const struct peer_reply *, struct peer_emit *),

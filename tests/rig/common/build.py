@@ -68,7 +68,7 @@ def variant(work, name, source, replacements):
     flags = ["-std=gnu11", "-D_GNU_SOURCE", f"-I{TOP}/src", f"-I{(TOP / source).parent}", "-O1", "-w"]
     sh("gcc", *flags, "-c", "-o", directory / "changed.o", changed)
     own = OBJECTS / pathlib.Path(source).relative_to("src").with_suffix(".o")
-    sources = [*(TOP / "src").glob("*/*.c"), TOP / "src/main.c"]
+    sources = [*(TOP / "src").glob("*/**/*.c"), TOP / "src/main.c"]
     objects = [OBJECTS / path.relative_to(TOP / "src").with_suffix(".o") for path in sources]
     packages = re.search(r"^PKGS = (.*)$", (TOP / "Makefile").read_text(), re.M)[1].split()
     libraries = sh("pkg-config", "--libs", *packages).split()

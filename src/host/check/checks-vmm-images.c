@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The guest image's files, and the directories of virtual machines, beside what the VMM tells. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fileio.h"
+#include "host/check/checks-vmm.h"
+#include "host/peer/foreign.h"
+#include "host/check/image-digest.h"
+#include "host/sha256.h"
+#include "host/vmm/vmm.h"
+
+/* --- image.files --- */
+
+/* Larger ones would take longer than all other checks together. */
+enum { HASH_MAX = 1 << 20 };
+
+const struct outcome image_files_outcomes[] = {
+	{ "complete", CHECK_OK },
+	{ "no-list", CHECK_FAIL, "sha256sum.txt lists no files: the image is not a release's",
+	  NULL },
+	{ "lacks", CHECK_FAIL, "sha256sum.txt lists %s, which is not there", NULL },
+	{ "differs", CHECK_FAIL, "%s is not the file that sha256sum.txt lists: it was changed",
+	  NULL },
+	{ "writable-share", CHECK_WARN,
+	  "metadata.json has no \"shared_ro\": true: guests could write to what the host gives "
+	  "them, and tell no boot progress", NULL },
+	{ 0 },
+};
+
+/* 1: as listed; 0: not; -EFBIG: too large to be looked at here; -errno. */
+static int is_as_listed(const struct root *root, const char *path, const char *hash)
+{
+	_cleanup_free_ char *data = NULL;
+	char own[SHA256_HEX + 1];
+	size_t len;
+	int r = file_read(root, path, HASH_MAX, &data, &len);
+
+	if (r < 0)
+		return r;
+	sha256_hex(data, len, own);
+	return strncmp(own, hash, SHA256_HEX) == 0;
+}
+
+/* A fact is "HASH NAME". */
+static const char *judge_listed(const struct root *root, const char *dir,
+				const struct peer_answer *list, struct strbuf *large,
+				struct verdict *r)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < list->n_facts; i++) {
+		const char *hash = list->facts[i].value, *name = hash + SHA256_HEX + 1;
+		_cleanup_free_ char *path = NULL;
+		int as;
+
+		if (strcmp(list->facts[i].key, "sum") != 0 || strlen(hash) < SHA256_HEX + 2)
+			continue;
+		n++;
+		path = xasprintf("%s/%s", dir, name);
+		as = is_as_listed(root, path, hash);
+		if (as == 1)
+			continue;
+		if (as == -EFBIG) {
+			sb_addf(large, "%s%.60s", large->len ? ", " : "", name);
+			continue;
+		}
+		verdict_found(r, "%.60s: %s", name, as ? strerror(-as) : "another content");
+		verdict_subject(r, "%.60s", name);
+		return as ? "lacks" : "differs";
+	}
+	return n ? NULL : "no-list";
+}
+
+static void fix_of(const struct check_view *v, const char *dir, const char *outcome,
+		   struct verdict *r)
+{
+	const char *version = setting(v->parts.settings, KEY_IMAGE_VERSION);
+
+	if (strcmp(outcome, "lacks") == 0)
+		verdict_fix(r, "sudo tar -xf dstack-%s.tar.gz -C %s", version,
+			    setting(v->parts.settings, KEY_IMAGE_DIR));
+	else
+		verdict_fix(r, "sudo sh -c 'cd %s && sha256sum -c sha256sum.txt'", dir);
+}
+
+const char *eval_image_files(const struct check_view *v, struct verdict *r)
+{
+	_cleanup_free_ char *dir = xasprintf("%s/dstack-%s",
+					     setting(v->parts.settings, KEY_IMAGE_DIR),
+					     setting(v->parts.settings, KEY_IMAGE_VERSION));
+	struct foreign_file files[] = {
+		{ .path = xasprintf("%s/sha256sum.txt", dir), .digest = image_digest_sums },
+		{ .path = xasprintf("%s/metadata.json", dir), .digest = image_digest_share },
+	};
+	_cleanup_strbuf_ struct strbuf large = { 0 };
+	const char *outcome = NULL;
+	int e = foreign_read(v->parts.root, files, ARRAY_SIZE(files));
+
+	if (e == 0 && files[0].error != -EBADMSG)
+		e = files[0].error;
+	if (e < 0) {
+		verdict_subject(r, "%s: %s", files[0].path, strerror(-e));
+		outcome = SKIP_UNKNOWN;
+	}
+	if (!outcome)
+		outcome = judge_listed(v->parts.root, dir, &files[0].answer, &large, r);
+	if (!outcome && !peer_get(&files[1].answer, "shared_ro"))
+		outcome = "writable-share";
+	if (outcome)
+		fix_of(v, dir, outcome, r);
+	else
+		verdict_found(r, large.len ? "those of up to 1 MiB are as listed; not hashed here: %s" :
+					     "all are as listed%s",
+			      large.len ? large.data : "");
+	foreign_free(files, ARRAY_SIZE(files));
+	return outcome ? outcome : "complete";
+}
+
+/* --- vmm.images --- */
+
+const struct outcome images_outcomes[] = {
+	{ "listed", CHECK_OK },
+	{ "missing", CHECK_FAIL, "the VMM does not offer %s: it skips what it cannot load without "
+	  "a word", "sudo dstack-host check image image.files vmm.config" },
+	{ "refused", CHECK_FAIL, "the VMM does not list its images: %s",
+	  "sudo journalctl -b -e -u dstack-vmm.service" },
+	{ 0 },
+};
+
+const char *eval_vmm_images(const struct check_view *v, struct verdict *r)
+{
+	const struct probe_result *result = &v->parts.probe[PROBE_VMM_IMAGES];
+	_cleanup_free_ char *trouble = NULL;
+	_cleanup_free_ char *wanted = xasprintf("dstack-%s",
+						setting(v->parts.settings, KEY_IMAGE_VERSION));
+	size_t n = 0;
+	int there = 0;
+
+	if (!probe_answered(result, 200, &trouble)) {
+		verdict_found(r, "%s", trouble);
+		verdict_subject(r, "%s", trouble);
+		return "refused";
+	}
+	for (size_t i = 0; i < result->answer.n_facts; i++) {
+		if (strcmp(result->answer.facts[i].key, "image") != 0)
+			continue;
+		n++;
+		there |= strcmp(result->answer.facts[i].value, wanted) == 0;
+	}
+	verdict_found(r, there ? "%s, one of %zu" : "%s is not among %zu", wanted, n);
+	verdict_subject(r, "%s", wanted);
+	return there ? "listed" : "missing";
+}
+
+/* --- vmm.ghosts --- */
+
+const struct outcome ghosts_outcomes[] = {
+	{ "none", CHECK_OK },
+	{ "unloaded", CHECK_WARN,
+	  "the VMM could not load what is in these directories, and so neither shows nor starts "
+	  "it: %s", "sudo journalctl -b -e -u dstack-vmm.service" },
+	{ "ghost", CHECK_WARN,
+	  "what is left in the VMM's memory of a creation that failed, until it is restarted: %s",
+	  "sudo systemctl restart dstack-vmm" },
+	{ 0 },
+};
+
+struct vms {
+	struct vmm_vm *items;
+	size_t n;
+};
+
+static void vms_free(struct vms *vms)
+{
+	vmm_list_free(vms->items, vms->n);
+}
+
+static int is_shown(const struct vms *vms, const char *id)
+{
+	for (size_t i = 0; i < vms->n; i++)
+		if (strcmp(vms->items[i].id, id) == 0)
+			return 1;
+	return 0;
+}
+
+/* 0 or -errno. */
+static int list_unloaded(const struct root *root, const char *path, const struct vms *vms,
+			 struct strbuf *out)
+{
+	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+
+	if (!dir)
+		return fd < 0 ? fd : -errno;
+	while ((e = readdir(dir)))
+		if (vmm_is_id(e->d_name) && !is_shown(vms, e->d_name))
+			sb_addf(out, "%s%s/%s", out->len ? ", " : "", path, e->d_name);
+	closedir(dir);
+	return 0;
+}
+
+static void list_ghosts(const struct root *root, const char *path, const struct vms *vms,
+			struct strbuf *out)
+{
+	for (size_t i = 0; i < vms->n; i++) {
+		const struct vmm_vm *vm = &vms->items[i];
+		_cleanup_free_ char *dir = xasprintf("%s/%s", path, vm->id);
+
+		if (vmm_is_id(vm->id) && strcmp(vm->status, "stopped") == 0 &&
+		    !root_exists(root, dir))
+			sb_addf(out, "%s%.60s (%s)", out->len ? ", " : "", vm->name, vm->id);
+	}
+}
+
+const char *eval_vmm_ghosts(const struct check_view *v, struct verdict *r)
+{
+	_cleanup_free_ char *dir = vmm_in_force(v, "run_path", KEY_VM_DIR);
+	_cleanup_strbuf_ struct strbuf unloaded = { 0 }, ghosts = { 0 };
+	_cleanup_(vms_free) struct vms vms = { 0 };
+	const char *what;
+	int e = vmm_list(&v->parts.probe[PROBE_VMM].answer, &vms.items, &vms.n);
+
+	if (e == 0)
+		e = list_unloaded(v->parts.root, dir, &vms, &unloaded);
+	/* Before the first machine there is no directory. */
+	if (e < 0 && e != -ENOENT) {
+		verdict_subject(r, "%s: %s", dir, strerror(-e));
+		return SKIP_UNKNOWN;
+	}
+	list_ghosts(v->parts.root, dir, &vms, &ghosts);
+	what = unloaded.len ? unloaded.data : ghosts.data;
+	if (!what)
+		return "none";
+	verdict_found(r, "%.300s", what);
+	verdict_subject(r, "%.300s", what);
+	return unloaded.len ? "unloaded" : "ghost";
+}

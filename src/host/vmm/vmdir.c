@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the VMM keeps about virtual machines, read without asking it. */
+#include "host/vmm/vmdir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "host/peer/foreign.h"
+
+struct machine_files {
+	struct foreign_file *items; /* state and compose of each, in turn */
+	size_t n;
+};
+
+static void add_file(struct machine_files *list, char *path,
+		     void (*digest)(const struct peer_reply *, struct peer_emit *))
+{
+	list->items = xrealloc(list->items, (list->n + 1) * sizeof(*list->items));
+	list->items[list->n++] = (struct foreign_file){ .path = path, .digest = digest };
+}
+
+static DIR *open_dir(const struct root *root, const char *path)
+{
+	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
+	DIR *d;
+
+	if (fd < 0) {
+		errno = -fd;
+		return NULL;
+	}
+	d = fdopendir(fd);
+	if (!d)
+		close(fd);
+	return d;
+}
+
+static int list_machines(const struct root *root, const char *dir, struct machine_files *list)
+{
+	DIR *d = open_dir(root, dir);
+	const struct dirent *e;
+
+	if (!d)
+		return errno == ENOENT ? 0 : -errno;
+	while ((e = readdir(d))) {
+		if (e->d_name[0] == '.' || e->d_type == DT_REG)
+			continue;
+		add_file(list, xasprintf("%s/%s/vm-state.json", dir, e->d_name),
+			 foreign_digest_state);
+		add_file(list, xasprintf("%s/%s/shared/app-compose.json", dir, e->d_name),
+			 foreign_digest_compose);
+	}
+	closedir(d);
+	return 0;
+}
+
+/* A file that is not there says no, one that cannot be understood says yes. */
+static int says(const struct foreign_file *file, const char *fact)
+{
+	if (file->error)
+		return file->error != -ENOENT;
+	return peer_get(&file->answer, fact) != NULL;
+}
+
+int vmdir_needs_key_provider(const struct root *root, const char *dir)
+{
+	struct machine_files list = { 0 };
+	int found = 0, r = list_machines(root, dir, &list);
+
+	if (r == 0)
+		r = foreign_read(root, list.items, list.n);
+	for (size_t i = 0; r == 0 && i < list.n; i += 2)
+		found |= says(&list.items[i], "started") &&
+			 says(&list.items[i + 1], "local-key");
+	foreign_free(list.items, list.n);
+	free(list.items);
+	return r < 0 ? r : found;
+}
+
+void vmdir_names(const struct root *root, const char *dir, const char *const *ids, size_t n,
+		 char **names)
+{
+	struct machine_files list = { 0 };
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		add_file(&list, xasprintf("%s/%s/vm-manifest.json", dir, ids[i]),
+			 foreign_digest_manifest);
+	r = foreign_read(root, list.items, n);
+	for (size_t i = 0; i < n; i++) {
+		const struct foreign_file *file = &list.items[i];
+		const char *name = r == 0 && !file->error ? peer_get(&file->answer, "name") : NULL;
+
+		names[i] = name ? xstrdup(name) : NULL;
+	}
+	foreign_free(list.items, list.n);
+	free(list.items);
+}
