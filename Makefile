@@ -103,8 +103,10 @@ check-host: deps-check
 	$(Q)tests/run host
 lint:
 	$(Q)tests/run lint
+# Under an hour; SOAK=8 makes a night of what is random in it.
+SOAK ?= 1
 soak: deps-check
-	$(Q)DSTACK_SOAK=1 tests/run all
+	$(Q)DSTACK_SOAK=$(SOAK) tests/run all
 bench: deps-bench
 	$(Q)tests/bench/run
 # FUZZ_SECONDS for each target; `make check` runs a short sample.

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Each fuzz target for three seconds (DSTACK_SOAK=1: a minute, FUZZ_SECONDS: that long), then parsers that are broken on purpose."""
+"""Each fuzz target for three seconds (DSTACK_SOAK=N: N times twenty, FUZZ_SECONDS: that long), then parsers that are broken on purpose."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ import time
 
 import fuzzers
 
-SOAK = os.environ.get("DSTACK_SOAK") == "1"
-SECONDS = int(os.environ.get("FUZZ_SECONDS", 60 if SOAK else 3))
+SOAK = int(os.environ.get("DSTACK_SOAK") or 0)
+SECONDS = int(os.environ.get("FUZZ_SECONDS") or 20 * SOAK or 3)
 # Each of these is found at once; the time is for a machine that is busy.
 BROKEN_SECONDS = 60
 

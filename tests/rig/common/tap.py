@@ -6,7 +6,8 @@ import os
 import sys
 import time
 
-SOAK = os.environ.get("DSTACK_SOAK") == "1"
+# 0: the sample of `make check`; else how many times as long as `make soak` what is random goes on.
+SOAK = int(os.environ.get("DSTACK_SOAK") or 0)
 SEED = int(os.environ.get("DSTACK_RIG_SEED", "20260807"))
 SHOWN = 8
 
