@@ -103,7 +103,7 @@ check-host: deps-check
 	$(Q)tests/run host
 lint:
 	$(Q)tests/run lint
-# Under an hour; SOAK=8 makes a night of what is random in it.
+# Under an hour; SOAK=20 makes a night of what is random in it.
 SOAK ?= 1
 soak: deps-check
 	$(Q)DSTACK_SOAK=$(SOAK) tests/run all

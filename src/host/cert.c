@@ -304,8 +304,9 @@ static int leaf_is_good(const struct pair *leaf, const struct pair *ca, const ch
 static time_t good_until(const struct pair *leaf, const struct pair *ca)
 {
 	long life, of_ca = left_of(ca->crt, &life) - LEAF_DAYS * DAY;
-	long of_leaf = left_of(leaf->crt, &life) - life / 3;
+	long of_leaf = left_of(leaf->crt, &life);
 
+	of_leaf -= life / 3;
 	return time(NULL) + (of_leaf < of_ca ? of_leaf : of_ca);
 }
 

@@ -137,7 +137,7 @@ HOST = [
     Case("start unit disabled", "systemctl disable dstack-host-start", "host.boot", "disabled", AS_PRINTED),
     Case("KMS masked", "systemctl mask dstack-kms", "host.boot", "masked", AS_PRINTED),
     Case("reboot pending", "echo > /run/reboot-required", "host.reboot", "pending", "rm /run/reboot-required", "warn"),
-    Case("a package held", "apt-mark hold bash", "host.holds", "held", AS_PRINTED, "warn"),
+    Case("a package held", "apt-mark hold bash", "host.holds", "held", "apt-mark unhold bash", "warn"),
     Case("a user is root by docker", "useradd eve; usermod -aG docker eve", "host.docker-group", "members", AS_PRINTED,
          "warn"),
     Case("PCCS's port open on the network", listener(ADDRESS, 8081), "host.listeners", "exposed", GONE),

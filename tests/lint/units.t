@@ -10,12 +10,14 @@ has() { # unit, line...
 }
 check "the supervisor outlives everything" "$(has dstack-supervisor.service RefuseManualStop=yes IgnoreOnIsolate=yes KillMode=process OOMPolicy=continue Restart=no UMask=0077 Slice=dstackcvm.slice; grep -nE '^(PartOf|BindsTo|Requires|Requisite)=' units/dstack-supervisor.service)"
 check "so does its slice" "$(has dstackcvm.slice RefuseManualStop=yes IgnoreOnIsolate=yes)"
+# Required by default is sysinit.target, whose end at `systemctl emergency` passes on.
+check "what keeps virtual machines alive and fenced requires no target" "$(for u in supervisor drain guard; do has dstack-$u.service DefaultDependencies=no Conflicts=shutdown.target Before=shutdown.target 'After=sysinit.target basic.target'; done)"
 # What would end the supervisor may not be started by hand, and what leads there looks first.
 check "no unit of ours ends a virtual machine when it is started by hand" "$(
 	has dstack-drained.target RefuseManualStart=yes
 	has dstack-drained.service OnSuccess=dstack-drained.target OnSuccessJobMode=replace 'ExecStart=/usr/sbin/dstack-host supervisor-gate --drained'
 	[ "$(grep -c ^Exec units/dstack-drained.service)" = 1 ] || echo 'dstack-drained.service does more than look'
-	grep -rlE '^(Conflicts|PropagatesStopTo|StopPropagatedFrom|JoinsNamespaceOf|StopWhenUnneeded)=' units | grep -vx units/dstack-drained.target
+	grep -rE '^(Conflicts|PropagatesStopTo|StopPropagatedFrom|JoinsNamespaceOf|StopWhenUnneeded)=' units | grep -vE '^units/dstack-drained.target:|:Conflicts=shutdown.target$'
 	grep -rE "=.*dstack-drained\.target" units | grep -vxF units/dstack-drained.service:OnSuccess=dstack-drained.target
 	grep -rnE '^Exec.*(dstack-host drain( --yes)?|systemctl .*(stop|kill|isolate|restart))$' units)"
 check "nothing ties itself to the supervisor" "$(grep -rnE '^(Wants|Requires|BindsTo|PartOf|Requisite)=.*dstack-supervisor' units)"

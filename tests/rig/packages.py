@@ -18,7 +18,7 @@ sys.path.insert(1, str(build.TOP / "tests"))
 from container import base, debs, host as containers  # noqa: E402 (path first)
 
 RELEASE = "bookworm"
-STATES = 100 * tap.SOAK or 24
+STATES = 50 * tap.SOAK or 24
 MIB = 768
 MKFS = ("-b", "4096", "-J", "size=8", "-O", "^resize_inode")
 # Nothing that dpkg, debconf or our scripts look at.

@@ -192,9 +192,9 @@ BROKEN = [
     ("a digest that skips what it does not understand", "src/host/probe/probes-digest.c",
      [("return json_is_string(json_object_get(config, \"id\")) && json_object_get(state, \"status\");", "return 1;")],
      {"supervisor": "json-types"}),
-    ("a connection that is waited for before anybody is asked", "src/host/probe/probes.c",
-     [("sock_tcp_start(&at);", "sock_tcp(&at, TIMEOUT_MS);")], {"registry": "backlog-full", "vmm": "silent"}),
-    ("a PCCS that need not speak TLS", "src/host/probe/probes.c",
+    ("a connection that is waited for before anybody is asked", "src/host/probe/probes-daemon.c",
+     [("sock_tcp_start(&at);", "sock_tcp(&at, PROBE_TIMEOUT_MS);")], {"registry": "backlog-full", "vmm": "silent"}),
+    ("a PCCS that need not speak TLS", "src/host/probe/probes-daemon.c",
      [("p->url = xstrdup(setting(c->s, KEY_PCCS_URL));", "p->url = xstrdup(\"http://127.0.0.1:8081/\");")],
      {"pccs": "plain-http"}),
 ]

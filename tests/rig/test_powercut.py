@@ -13,7 +13,7 @@ import powercut
 from common import build, corner, tap, tree
 
 OPTIONS = ("", "noauto_da_alloc")
-STATES = 120 * tap.SOAK or 40
+STATES = 60 * tap.SOAK or 40
 
 # A writer is broken in one place each; every rig below has to see it.
 BROKEN = [

@@ -341,6 +341,7 @@ class CvmTest(HostTest):
         self.simulated_only("upstream needs qemu-img")
         host = self.host()
         os.unlink(host.path("bin/qemu-img"))
+        host.hide("qemu-img")
         host.start()
         vm = host.create()
         self.assertEqual(1 << 30, os.stat(host.path("vm", vm, "hda.img")).st_size)

@@ -133,7 +133,7 @@ class Host:
             "key_provider": {"port": free_port()},
         }, changes)
         self.processes = []
-        self.vmm_process = self.supervisor_process = None
+        self.vmm_process = self.supervisor_process = self.elsewhere = None
 
     def path(self, *parts):
         return os.path.join(self.root, *parts)
@@ -151,9 +151,21 @@ class Host:
         os.chmod(self.path("bin", name), 0o755)
         return self.path("bin", name)
 
+    def hide(self, name):
+        """A machine without this program: all others, found by their names."""
+        self.elsewhere = self.path("elsewhere")
+        os.mkdir(self.elsewhere)
+        for directory in reversed(os.environ["PATH"].split(":")):
+            for entry in os.scandir(directory) if os.path.isdir(directory) else ():
+                if entry.name != name:
+                    link = os.path.join(self.elsewhere, entry.name)
+                    if os.path.lexists(link):
+                        os.unlink(link)
+                    os.symlink(entry.path, link)
+
     def env(self):
         env = {key: value for key, value in os.environ.items() if key not in ("RUST_BACKTRACE", "DSTACK_SIM_QGS")}
-        return {**env, "PATH": self.bin + ":" + env["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**env, "PATH": self.bin + ":" + (self.elsewhere or env["PATH"]), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def spawn(self, command, log, **options):
         with open(self.path(log), "ab") as out:

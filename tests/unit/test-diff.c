@@ -174,21 +174,19 @@ static void the_reference_host_is_test_data(void **state)
 	json_object_set_new(own, "registry", json_pack("{s:s}", "listen", "127.0.0.1:443"));
 	against_json(f, own, other, &d);
 	assert_string_equal(d.kind, "reference");
-	x = find(&d, "registry.listen");
-	assert_non_null(x);
+	x = must(find(&d, "registry.listen"));
 	assert_int_equal(x->class, DIFF_FAULT);
 	assert_string_equal(x->here, "127.0.0.1:443");
 	assert_string_equal(x->there, "0.0.0.0:443");
 	assert_non_null(strstr(x->why, "fault 3"));
 	assert_non_null(strstr(x->why, "push from the host only"));
-	x = find(&d, "configuration./etc/dstack/vmm.toml.values.workers");
-	assert_non_null(x);
+	x = must(find(&d, "configuration./etc/dstack/vmm.toml.values.workers"));
 	assert_int_equal(x->class, DIFF_FAULT);
 	assert_non_null(strstr(x->why, "fault 6"));
-	assert_int_equal(find(&d, "system.cpus")->class, DIFF_SIZE);
-	assert_int_equal(find(&d, "network.domain")->class, DIFF_IDENTITY);
+	assert_int_equal(must(find(&d, "system.cpus"))->class, DIFF_SIZE);
+	assert_int_equal(must(find(&d, "network.domain"))->class, DIFF_IDENTITY);
 	/* A service that stands still is no matter of the reference's faults. */
-	assert_int_equal(find(&d, "services.qgsd.service")->class, DIFF_MATTERS);
+	assert_int_equal(must(find(&d, "services.qgsd.service"))->class, DIFF_MATTERS);
 	/* What it does not tell is no difference. */
 	assert_null(find(&d, "services.a.service"));
 	json_decref(own);

@@ -57,8 +57,7 @@ static void assert_told(int family, const char *address, int loopback)
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(listeners_diag(1, &all), 0);
 	assert_int_equal(listeners_diag(0, &public), 0);
-	l = find(&all, address, port);
-	assert_non_null(l);
+	l = must(find(&all, address, port));
 	assert_int_equal(l->inode, st.st_ino);
 	assert_int_equal(l->loopback, loopback);
 	assert_int_equal(!find(&public, address, port), loopback);
@@ -95,11 +94,9 @@ static void many_are_told(void **state _unused_)
 	listeners_parse(text, 0, 1, &table);
 	assert_int_equal(listeners_diag(1, &diag), 0);
 	for (int i = 0; i < MANY; i++) {
-		const struct listener *a = find(&diag, "127.0.0.1", ports[i]);
-		const struct listener *b = find(&table, "127.0.0.1", ports[i]);
+		const struct listener *a = must(find(&diag, "127.0.0.1", ports[i]));
+		const struct listener *b = must(find(&table, "127.0.0.1", ports[i]));
 
-		assert_non_null(a);
-		assert_non_null(b);
 		assert_int_equal(a->inode, b->inode);
 		close(fds[i]);
 	}
@@ -119,7 +116,7 @@ static void the_running_system_is_asked(void **state _unused_)
 	assert_int_equal(root_open(NULL, &host), 0);
 	assert_int_equal(listeners_all(&host, &list), 0);
 	assert_non_null(find(&list, "127.0.0.1", port));
-	assert_non_null(find(&list, "127.0.0.1", port)->process);
+	assert_non_null(must(find(&list, "127.0.0.1", port))->process);
 	listeners_free(&list);
 	root_close(&host);
 	close(fd);

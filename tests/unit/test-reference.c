@@ -90,11 +90,9 @@ static void assert_section(json_t *doc, const char *section, const struct report
 	assert_true(json_array_size(json_object_get(doc, section)) > 0);
 	json_array_foreach(json_object_get(doc, section), i, item) {
 		const char *id = json_string_value(json_object_get(item, "id"));
-		const struct report_proof *proof = find(table, id);
+		const struct report_proof *proof = must(find(table, id));
 		char name[16];
 
-		if (!proof)
-			fail_msg("%s is answered by no check", id);
 		snprintf(name, sizeof(name), "%s", id);
 		for_each_word(proof->checks, assert_check, name);
 	}
@@ -126,11 +124,9 @@ static void every_fault_is_some_checks(void **state _unused_)
 	assert_int_equal(json_array_size(json_object_get(doc, "faults")), 34);
 	json_array_foreach(json_object_get(doc, "faults"), i, item) {
 		int id = (int)json_integer_value(json_object_get(item, "id"));
-		const struct mapped *m = mapping_of(id);
+		const struct mapped *m = must(mapping_of(id));
 		char name[16];
 
-		if (!m)
-			fail_msg("fault %d is no check's", id);
 		assert_true(!m->checks == !!m->why);
 		snprintf(name, sizeof(name), "fault %d", id);
 		if (m->checks)

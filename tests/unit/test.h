@@ -91,5 +91,17 @@ static inline const char *get(const struct fixture *f, const char *path)
 	return buffer;
 }
 
+/* A pointer that is one, or the end of the test; the compiler knows it, too. */
+#define must(pointer)                                                                    \
+	({                                                                               \
+		__typeof__(pointer) pointer_ = (pointer);                                \
+                                                                                         \
+		if (!pointer_) {                                                         \
+			fail_msg("%s is NULL", #pointer);                                \
+			abort();                                                         \
+		}                                                                        \
+		pointer_;                                                                \
+	})
+
 #define put_text(f, path, text) put(f, path, text, strlen(text))
 #define with_root(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)

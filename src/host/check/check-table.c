@@ -62,7 +62,9 @@ const struct part *check_part(const struct check *check)
 
 const char *check_title(const struct check *check)
 {
-	return check->title ? check->title : check_part(check)->title;
+	const struct part *p = check_part(check);
+
+	return check->title ? check->title : p ? p->title : check->id;
 }
 
 const char *check_needs(const struct check *check)

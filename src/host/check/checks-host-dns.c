@@ -145,6 +145,9 @@ static void collect(const struct peer_answer *a, const char *name, const char *o
 	size_t at = 0;
 
 	while ((address = next_of(a, "address", name, &at))) {
+		/* It is going to stand in a command: no half is believed. */
+		if (check_ip(address))
+			continue;
 		if (ret->text.len < LIST_MAX)
 			sb_addf(&ret->text, "%s%s", ret->text.len ? ", " : "", address);
 		if (same_address(address, ours))

@@ -32,14 +32,16 @@ static const struct outcome boot_outcomes[] = {
 static const struct outcome reboot_outcomes[] = {
 	{ "none", CHECK_OK },
 	{ "pending", CHECK_WARN, "an update takes effect at the next boot only: %s",
-	  "sudo dstack-host drain && sudo systemctl reboot" },
+	  "a reboot; where a KMS is sealed, look first at what its next start would change: "
+	  "dstack-host measure, see dstack-host(8)" },
 	{ 0 },
 };
 
 static const struct outcome hold_outcomes[] = {
 	{ "none", CHECK_OK },
 	{ "held", CHECK_WARN, "packages on hold get no security update: %s",
-	  "sudo apt-mark unhold %s" },
+	  "apt-mark showhold; what the disk of a KMS is sealed to (QEMU) stays on hold until "
+	  "dstack-host measure has shown that the new one changes nothing" },
 	{ 0 },
 };
 

@@ -12,7 +12,7 @@
 #define CMDLINE "/proc/cmdline"
 #define GRUB_FILE "/etc/default/grub.d/60-tdx.cfg"
 #define ADD_TO_CMDLINE(words)                                                            \
-	"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX " words "\"' | sudo tee " GRUB_FILE \
+	"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX " words "\"' | sudo tee -a " GRUB_FILE \
 	" && sudo update-grub, then boot again"
 
 const struct outcome tdx_outcomes[] = {
@@ -93,8 +93,8 @@ static int bios_offers(const struct check_view *v, const char *log)
 	struct verdict none = { 0 };
 	_cleanup_free_ char *text = cpu_info(v, &none);
 	_cleanup_free_ char *flags = text ? cpu_field(text, "flags") : NULL;
-	_cleanup_free_ char *subject = none.subject;
 
+	verdicts_free(&none, 1);
 	return (flags && cpu_has(flags, "tdx_host_platform")) ||
 	       strstr(log, "virt/tdx: BIOS enabled");
 }

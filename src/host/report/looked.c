@@ -30,15 +30,14 @@ int looked_fill(const struct root *root, uint64_t without, struct looked *ret)
 
 	*ret = (struct looked){ 0 };
 	r = parts_settings(root, &ret->settings, &hidden);
-	if (r == 0)
-		r = redact_load(root, &ret->settings, &ret->redactor);
 	if (r < 0)
 		return r;
 	memset(wanted, 1, checks_count());
 	check_view_fill(&ret->view, root, &ret->settings, hidden, wanted,
 			checks_probes(wanted) & ~without, LOOK_TIMEOUT_MS);
 	looked_judge(ret);
-	return 0;
+	/* After the halves were forked: no secret is to be in their memory. */
+	return redact_load(root, &ret->settings, &ret->redactor);
 }
 
 void looked_free(struct looked *l)
