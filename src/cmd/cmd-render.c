@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* dstack-host render: writes the files that the daemons read. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,10 +27,15 @@ struct totals {
  * everybody may read the file anyway. */
 static void show_difference(const struct render_ctx *ctx, const struct render_result *res)
 {
+	_cleanup_close_ int fd = root_openat(ctx->root, res->target->path, O_PATH | O_CLOEXEC, 0);
+
+	if (fd < 0 && fd != -ENOENT) {
+		log_error("cannot look at %s%s: %s", ctx->root->path, res->target->path,
+			  strerror(-fd));
+		return;
+	}
 	printf("%s%s: %s\n", ctx->root->path, res->target->path,
-	       !res->text			      ? "would be removed" :
-	       root_exists(ctx->root, res->target->path) ? "would change" :
-							   "would be made");
+	       !res->text ? "would be removed" : fd >= 0 ? "would change" : "would be made");
 	if (res->text && (res->target->file_mode & 004))
 		fputs(res->text, stdout);
 }

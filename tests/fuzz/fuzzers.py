@@ -60,7 +60,8 @@ def build(names):
 
 
 def libraries():
-    packages = re.search(r"^PKGS = (.*)$", (TOP / "Makefile").read_text(), re.M)[1].split()
+    makefile = (TOP / "Makefile").read_text()
+    packages = [word for name in ("PKGS", "DL_PKGS") for word in re.search(f"^{name} = (.*)$", makefile, re.M)[1].split()]
     return sh("pkg-config", "--libs", *packages).split()
 
 
