@@ -9,7 +9,11 @@
 A step that fails ends its story (what follows builds on it) unless it was marked independent.
 """
 
+import atexit
+import functools
+import os
 import pathlib
+import shutil
 import sys
 import traceback
 
@@ -22,9 +26,12 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 DATA = TOP / "tests/data"
 
 
+@functools.cache
 def built(release, suffix=None, source=TOP):
-    """Directory with this tree's packages for a release; built once."""
-    out = host.CACHE / "test-repo" / f"{release}{suffix or ''}"
+    """Directory with this tree's packages for a release; built once, and a copy of this process's own: another test
+    may be putting the same packages into a shared one while this one reads it."""
+    out = host.CACHE / "test-repo" / f"{release}{suffix or ''}-{os.getpid()}"
+    atexit.register(shutil.rmtree, out, ignore_errors=True)
     debs.build_debs(release, source, out, version_suffix=suffix)
     return out
 
