@@ -84,22 +84,10 @@ static int diff(const struct cmd_ctx *ctx, const char *path, int json)
 
 static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int json = 0, c;
+	int json, r = cmd_json_option(&cmd_diff, argc, argv, &json);
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
-		if (c == 'h') {
-			cmd_help(&cmd_diff);
-			return EXIT_FINE;
-		}
-		if (c == '?')
-			return EXIT_USAGE;
-		json = 1;
-	}
+	if (r >= 0)
+		return r;
 	if (optind + 1 != argc)
 		return cmd_usage_error(&cmd_diff, "one file is needed, made by `dstack-host report "
 						  "--format json`");

@@ -48,22 +48,10 @@ static int status(const struct cmd_ctx *ctx, int json)
 
 static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int json = 0, c;
+	int json, r = cmd_json_option(&cmd_kms, argc, argv, &json);
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
-		if (c == 'h') {
-			cmd_help(&cmd_kms);
-			return EXIT_FINE;
-		}
-		if (c == '?')
-			return EXIT_USAGE;
-		json = 1;
-	}
+	if (r >= 0)
+		return r;
 	if (argc - optind == 1 && strcmp(argv[optind], "status") == 0)
 		return status(ctx, json);
 	if (argc - optind == 1 && strcmp(argv[optind], "deploy") == 0 && !json)

@@ -31,22 +31,10 @@ static int status(const struct cmd_ctx *ctx, int json)
 
 static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int json = 0, c;
+	int json, r = cmd_json_option(&cmd_status, argc, argv, &json);
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
-		if (c == 'h') {
-			cmd_help(&cmd_status);
-			return EXIT_FINE;
-		}
-		if (c == '?')
-			return EXIT_USAGE;
-		json = 1;
-	}
+	if (r >= 0)
+		return r;
 	if (optind < argc)
 		return cmd_usage_error(&cmd_status, "no argument is taken");
 	return status(ctx, json);

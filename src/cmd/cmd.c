@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,28 @@ int cmd_lock(const struct cmd_ctx *ctx, int *ret_fd)
 	log_error("another dstack-host is at work and did not end within %d s; try again",
 		  LOCK_SECONDS);
 	return EXIT_LOCKED;
+}
+
+int cmd_json_option(const struct command *cmd, int argc, char *argv[], int *ret_json)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int c;
+
+	*ret_json = 0;
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		if (c == 'h') {
+			cmd_help(cmd);
+			return EXIT_FINE;
+		}
+		if (c == '?')
+			return EXIT_USAGE;
+		*ret_json = 1;
+	}
+	return -1;
 }
 
 int cmd_colour(void)

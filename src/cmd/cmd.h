@@ -52,6 +52,9 @@ int cmd_usage_error(const struct command *cmd, const char *fmt, ...) _printf_(2,
 void cmd_help(const struct command *cmd);
 /* The lock of all writing verbs: EXIT_FINE, or the message was printed. */
 int cmd_lock(const struct cmd_ctx *ctx, int *ret_fd);
+/* For verbs that take --json and nothing else: a negative number, the rest begins at optind, or
+ * the exit code when all is said. */
+int cmd_json_option(const struct command *cmd, int argc, char *argv[], int *ret_json);
 /* Is stdout a terminal that wants colour (NO_COLOR)? */
 int cmd_colour(void);
 /* "Cannot WHAT: reason" for a -errno; EXIT_FAILED. */
