@@ -1,38 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What is read of PCCS, Docker, QCNL files and the libraries' logs. */
-#include "test.h"
+#include "test-facts.h"
 
 #include "base/alloc.h"
 #include "base/strbuf.h"
 #include "host/check/checks-attestation.h"
 #include "host/probe/probes.h"
 #include "host/check/dcap-codes.h"
-#include "host/peer/peer-half.h"
-#include "host/peer/peer-record.h"
 #include "host/probe/probes-digest.h"
 #include "host/check/qcnl-file.h"
-
-typedef void digest(const struct peer_reply *reply, struct peer_emit *emit);
 
 /* "key=value;" of each fact; the caller's. */
 static char *facts_of(digest *d, long status, const char *body)
 {
-	_cleanup_strbuf_ struct strbuf out = { 0 };
 	struct peer_reply reply = { status, body, strlen(body) };
 	struct peer_emit emit = { 0 };
 
 	d(&reply, &emit);
-	for (size_t at = 0; at < emit.out.len;) {
-		struct peer_record rec;
-		ssize_t n = record_decode(emit.out.data + at, emit.out.len - at, &rec);
-
-		assert_true(n > 0);
-		sb_addf(&out, "%.*s=%.*s;", (int)rec.key_len, rec.key, (int)rec.value_len,
-			rec.value);
-		at += (size_t)n;
-	}
-	sb_free(&emit.out);
-	return sb_steal(&out);
+	return facts_text(&emit);
 }
 
 static void assert_facts(digest *d, long status, const char *body, const char *expected)

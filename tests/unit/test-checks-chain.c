@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Checks of the Ethereum endpoints, what they are asked, and what of their answers is taken. */
 #include "check-cases.h"
+#include "test-facts.h"
 
 #include "host/probe/chain.h"
-#include "host/peer/peer-half.h"
-#include "host/peer/peer-record.h"
 
 #define KEYED "https://rpc.example.org/v2/0123456789abcdef"
 
@@ -215,25 +214,14 @@ static void shows_a_host_and_nothing_else(void **state _unused_)
 
 /* --- the digest --- */
 
-static void digest(const char *body, long status, struct peer_answer *ret)
+static void chain_facts(const char *body, long status, struct peer_answer *ret)
 {
 	struct peer_reply reply = { status, body, strlen(body) };
 	struct peer_emit emit = { 0 };
 
 	*ret = (struct peer_answer){ .status = status };
 	chain_digest(&reply, &emit);
-	for (size_t at = 0; at < emit.out.len;) {
-		struct peer_record rec;
-		ssize_t n = record_decode(emit.out.data + at, emit.out.len - at, &rec);
-
-		assert_true(n > 0);
-		ret->facts = xrealloc(ret->facts, (ret->n_facts + 1) * sizeof(*ret->facts));
-		ret->facts[ret->n_facts++] = (struct peer_fact){
-			xstrndup(rec.key, rec.key_len), xstrndup(rec.value, rec.value_len)
-		};
-		at += (size_t)n;
-	}
-	sb_free(&emit.out);
+	facts_take(&emit, ret);
 }
 
 #define R(id, result) "{\"jsonrpc\":\"2.0\",\"id\":" id ",\"result\":" result "}"
@@ -276,7 +264,7 @@ static void takes_facts_and_nothing_else(void **state _unused_)
 		struct peer_answer a;
 		const char *got;
 
-		digest(answers[i].body, answers[i].status, &a);
+		chain_facts(answers[i].body, answers[i].status, &a);
 		got = peer_get(&a, answers[i].key);
 		if (answers[i].value ? !got || strcmp(got, answers[i].value) != 0 : got != NULL)
 			fail_msg("%s: %s is %s", answers[i].body, answers[i].key, got);

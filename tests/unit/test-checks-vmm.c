@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Checks of the VMM, its supervisor, its front and the guest image, and what images tell. */
 #include "check-cases.h"
+#include "test-facts.h"
 
 #include <errno.h>
 
 #include "host/check/image-digest.h"
-#include "host/peer/peer-half.h"
-#include "host/peer/peer-record.h"
 #include "host/render/render.h"
 #include "host/tomlread.h"
 #include "host/vmm/vmm.h"
@@ -294,26 +293,14 @@ static void knows_what_is_rendered(void **state)
 
 /* --- digests --- */
 
-static void facts_of(void (*digest)(const struct peer_reply *, struct peer_emit *),
-		     const char *body, struct peer_answer *ret)
+static void facts_of(digest *d, const char *body, struct peer_answer *ret)
 {
 	struct peer_reply reply = { 200, body, strlen(body) };
 	struct peer_emit emit = { 0 };
 
 	*ret = (struct peer_answer){ 0 };
-	digest(&reply, &emit);
-	for (size_t at = 0; at < emit.out.len;) {
-		struct peer_record rec;
-		ssize_t n = record_decode(emit.out.data + at, emit.out.len - at, &rec);
-
-		assert_true(n > 0);
-		ret->facts = xrealloc(ret->facts, (ret->n_facts + 1) * sizeof(*ret->facts));
-		ret->facts[ret->n_facts++] = (struct peer_fact){
-			xstrndup(rec.key, rec.key_len), xstrndup(rec.value, rec.value_len)
-		};
-		at += (size_t)n;
-	}
-	sb_free(&emit.out);
+	d(&reply, &emit);
+	facts_take(&emit, ret);
 }
 
 #define HASH "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
