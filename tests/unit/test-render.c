@@ -11,7 +11,7 @@
 #include "host/cert.h"
 #include "host/render/render.h"
 #include "host/conf/secrets.h"
-#include "host/toml.h"
+#include "host/tomlwrite.h"
 
 #define CONF "/etc/dstack/host.conf"
 

@@ -8,7 +8,7 @@
 #include "base/parse.h"
 #include "host/render/render.h"
 #include "host/conf/secrets.h"
-#include "host/toml.h"
+#include "host/tomlwrite.h"
 #include "host/vmm/vmm-version.h"
 
 static void add_ranges(struct strbuf *out, const struct settings *s)
