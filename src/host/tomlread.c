@@ -10,7 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/utf8.h"
-#include "host/toml.h"
+#include "host/tomlwrite.h"
 #include "host/tomlread-in.h"
 
 enum { BYTES_MAX = 1 << 20 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Writing TOML 1.0 values. */
-#include "host/toml.h"
+#include "host/tomlwrite.h"
 
 #include "base/parse.h"
 

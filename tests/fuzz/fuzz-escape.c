@@ -11,7 +11,7 @@
 #include "base/parse.h"
 #include "host/compose.h"
 #include "host/pyjson.h"
-#include "host/toml.h"
+#include "host/tomlwrite.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

@@ -55,8 +55,8 @@ ARRANGE(reboot_without_names)
 ARRANGE(qemu_held)
 {
 	put_text(f, "/var/lib/dpkg/status",
-		 "Package: bash\nStatus: install ok installed\n\n"
-		 "Package: qemu-system-x86\nStatus: hold ok installed\n");
+		 "Package: bash\nStatus: install ok installed\nVersion: 5\n\n"
+		 "Package: qemu-system-x86\nStatus: hold ok installed\nVersion: 1:7\n");
 }
 
 ARRANGE(no_dpkg)

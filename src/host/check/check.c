@@ -54,6 +54,16 @@ SETTER(subject)
 SETTER(cause)
 SETTER(fix)
 
+const char *check_no_answer(const struct check_view *v, enum probe_id id, struct verdict *r)
+{
+	_cleanup_free_ char *trouble = NULL;
+
+	if (probe_answered(&v->parts.probe[id], 0, &trouble))
+		return NULL;
+	verdict_subject(r, "%s", trouble);
+	return SKIP_UNKNOWN;
+}
+
 const char *check_status_name(enum check_status status)
 {
 	static const char *const names[] = { "ok", "warn", "fail", "skip" };

@@ -103,6 +103,9 @@ void verdict_subject(struct verdict *r, const char *fmt, ...) _printf_(2, 3);
 void verdict_cause(struct verdict *r, const char *fmt, ...) _printf_(2, 3);
 void verdict_fix(struct verdict *r, const char *fmt, ...) _printf_(2, 3);
 
+/* SKIP_UNKNOWN with what there was instead of an answer, or NULL: there was one. */
+const char *check_no_answer(const struct check_view *v, enum probe_id id, struct verdict *r);
+
 /* All rows of all groups, in order. */
 size_t checks_count(void);
 const struct check *check_at(size_t i);

@@ -12,12 +12,12 @@
 #include "base/strbuf.h"
 #include "base/utf8.h"
 #include "host/accounts.h"
+#include "host/packages.h"
 
 #define START "dstack-host-start.service"
 #define START_LINK "/etc/systemd/system/multi-user.target.wants/" START
-#define DPKG_STATUS "/var/lib/dpkg/status"
 #define REBOOT_FILE "/run/reboot-required"
-enum { DPKG_STATUS_MAX = 64 << 20, NAMES_MAX = 200 };
+enum { NAMES_MAX = 200 };
 
 static const struct outcome boot_outcomes[] = {
 	{ "enabled", CHECK_OK },
@@ -128,34 +128,25 @@ static const char *eval_reboot(const struct check_view *v, struct verdict *r)
 	return "pending";
 }
 
-/* Paragraphs: "Package: NAME", then "Status: hold ok installed". */
-static char *held_packages(char *status)
+static void add_if_held(const struct package *p, void *arg)
 {
-	_cleanup_strbuf_ struct strbuf sb = { 0 };
-	const char *name = NULL;
-	char *line, *rest = status;
+	struct strbuf *held = arg;
 
-	while ((line = strsep(&rest, "\n"))) {
-		if (strncmp(line, "Package: ", 9) == 0)
-			name = line + 9;
-		else if (!*line)
-			name = NULL;
-		if (name && strncmp(line, "Status: hold ", 13) == 0)
-			sb_addf(&sb, "%s%s", sb.len ? " " : "", name);
-	}
-	return sb_steal(&sb);
+	if (p->held)
+		sb_addf(held, "%s%.*s", held->len ? " " : "", (int)p->name_len, p->name);
 }
 
 static const char *eval_holds(const struct check_view *v, struct verdict *r)
 {
-	_cleanup_free_ char *status = NULL, *held = NULL;
-	int error = file_read(v->parts.root, DPKG_STATUS, DPKG_STATUS_MAX, &status, NULL);
+	_cleanup_strbuf_ struct strbuf names = { 0 };
+	_cleanup_free_ char *held = NULL;
+	int error = packages_each(v->parts.root, add_if_held, &names);
 
 	if (error < 0) {
-		verdict_subject(r, DPKG_STATUS ": %s", strerror(-error));
+		verdict_subject(r, "dpkg's list: %s", strerror(-error));
 		return SKIP_UNKNOWN;
 	}
-	held = few_words(held_packages(status));
+	held = few_words(sb_steal(&names));
 	if (!*held)
 		return "none";
 	verdict_found(r, "%s", held);

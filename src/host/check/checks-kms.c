@@ -367,15 +367,10 @@ static const struct outcome frozen_outcomes[] = {
 /* 1: its SHA-256 is this; 0; or -errno. */
 static int has_hash(const struct root *root, const char *path, const char *hash)
 {
-	_cleanup_free_ char *data = NULL;
 	char own[SHA256_HEX + 1];
-	size_t len;
-	int e = file_read(root, path, 16 << 20, &data, &len);
+	int r = sha256_file(root, path, 16 << 20, own);
 
-	if (e < 0)
-		return e;
-	sha256_hex(data, len, own);
-	return strcmp(own, hash) == 0;
+	return r < 0 ? r : strcmp(own, hash) == 0;
 }
 
 static const char *eval_frozen(const struct check_view *v, struct verdict *r)

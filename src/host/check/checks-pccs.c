@@ -9,22 +9,8 @@
 #include "host/check/checks-attestation.h"
 #include "host/conf/secrets.h"
 
-enum { SOON_DAYS = 21 };
-
 #define RESTART "sudo systemctl restart pccs.service"
 #define SET_KEY "sudo dstack-host secret set pccs-api-key && " APPLY
-
-/* SKIP_UNKNOWN with what there was instead of an answer, or NULL. */
-static const char *no_answer(const struct check_view *v, enum probe_id id, struct verdict *r)
-{
-	char *trouble;
-
-	if (probe_answered(&v->parts.probe[id], 0, &trouble))
-		return NULL;
-	verdict_subject(r, "%s", trouble);
-	free(trouble);
-	return SKIP_UNKNOWN;
-}
 
 /* --- TLS --- */
 
@@ -41,11 +27,6 @@ const struct outcome pccs_tls_outcomes[] = {
 	  RESTART },
 	{ 0 },
 };
-
-static int is_ok(const char *trust)
-{
-	return trust && strcmp(trust, "ok") == 0;
-}
 
 const char *eval_pccs_tls(const struct check_view *v, struct verdict *r)
 {
@@ -65,7 +46,7 @@ const char *eval_pccs_tls(const struct check_view *v, struct verdict *r)
 		return "expired";
 	if (cert.from > (int64_t)(v->parts.now_us / 1000000))
 		return "not-yet";
-	if (!is_ok(cert.ca) && !is_ok(cert.system)) {
+	if (!cert_is_ok(cert.ca) && !cert_is_ok(cert.system)) {
 		verdict_subject(r, "%s", cert.issuer);
 		return "other-ca";
 	}
@@ -74,7 +55,7 @@ const char *eval_pccs_tls(const struct check_view *v, struct verdict *r)
 		return "wrong-name";
 	}
 	verdict_subject(r, "%ld", left);
-	return left < SOON_DAYS ? "expiring" : "good";
+	return left < CERT_SOON_DAYS ? "expiring" : "good";
 }
 
 /* --- the way to Intel --- */
@@ -108,7 +89,7 @@ const char *eval_pccs_intel(const struct check_view *v, struct verdict *r)
 		verdict_subject(r, "%s", a->text ? a->text : "no answer");
 		return "slow";
 	}
-	skip = no_answer(v, PROBE_PCCS_INTEL, r);
+	skip = check_no_answer(v, PROBE_PCCS_INTEL, r);
 	if (skip)
 		return skip;
 	verdict_found(r, "rootcacrl: HTTP %ld", a->status);
@@ -168,7 +149,7 @@ const char *eval_pccs_tokens(const struct check_view *v, struct verdict *r)
 						SECRET_PCCS_USER_TOKEN : SECRET_PCCS_ADMIN_TOKEN].name);
 			return SKIP_UNSET;
 		}
-		skip = no_answer(v, tokens[i].probe, r);
+		skip = check_no_answer(v, tokens[i].probe, r);
 		if (skip)
 			return skip;
 		if (p->answer.status != 401)

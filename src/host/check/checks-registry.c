@@ -8,24 +8,13 @@
 #include "base/alloc.h"
 #include "base/parse.h"
 #include "host/peer/cert-facts.h"
-#include "host/check/check.h"
 
 #define RESTART_FRONT "sudo systemctl restart dstack-front.service"
 /* dstack-host-services.preinst writes it where the package was there before ours. */
 #define STOCK_KEPT "/var/lib/dstack/docker-registry-was-here"
 #define STOCK_PROCESS "docker-registry"
 
-enum { SOON_DAYS = 21, STOCK_PORT = 5000 };
-
-static const char *no_answer(const struct check_view *v, enum probe_id id, struct verdict *r)
-{
-	_cleanup_free_ char *trouble = NULL;
-
-	if (probe_answered(&v->parts.probe[id], 0, &trouble))
-		return NULL;
-	verdict_subject(r, "%s", trouble);
-	return SKIP_UNKNOWN;
-}
+enum { STOCK_PORT = 5000 };
 
 /* --- certificate --- */
 
@@ -47,20 +36,15 @@ static const struct outcome certificate_outcomes[] = {
 	{ 0 },
 };
 
-static int is_ok(const char *trust)
-{
-	return trust && strcmp(trust, "ok") == 0;
-}
-
 static const char *judge_trust(const struct check_view *v, const struct cert_facts *cert,
 			       struct verdict *r)
 {
 	const char *listen = setting(v->parts.settings, KEY_REGISTRY_LISTEN);
 	struct hostport at;
 
-	if (is_ok(cert->system))
+	if (cert_is_ok(cert->system))
 		return "trusted";
-	if (!is_ok(cert->ca)) {
+	if (!cert_is_ok(cert->ca)) {
 		verdict_subject(r, "%s", cert->issuer);
 		return "untrusted";
 	}
@@ -96,7 +80,7 @@ static const char *eval_certificate(const struct check_view *v, struct verdict *
 		      strcmp(trust, "host-ca") == 0 ?
 			      "this host's own, for loopback, until a trusted one is there" :
 		      strcmp(trust, "trusted") == 0 ? "trusted" : "not trusted");
-	if (left >= SOON_DAYS || (strcmp(trust, "trusted") != 0 && strcmp(trust, "host-ca") != 0))
+	if (left >= CERT_SOON_DAYS || (strcmp(trust, "trusted") != 0 && strcmp(trust, "host-ca") != 0))
 		return trust;
 	verdict_subject(r, "%ld", left);
 	return "expiring";
@@ -114,7 +98,7 @@ static const struct outcome push_outcomes[] = {
 static const char *eval_push(const struct check_view *v, struct verdict *r)
 {
 	long status = v->parts.probe[PROBE_REGISTRY_WRITE].answer.status;
-	const char *skip = no_answer(v, PROBE_REGISTRY_WRITE, r);
+	const char *skip = check_no_answer(v, PROBE_REGISTRY_WRITE, r);
 
 	if (skip)
 		return skip;
@@ -187,7 +171,7 @@ static const char *eval_image(const struct check_view *v, struct verdict *r)
 		verdict_subject(r, "KMS_IMAGE is at %.*s", (int)strcspn(ref, "/"), ref);
 		return SKIP_OFF;
 	}
-	skip = no_answer(v, PROBE_KMS_IMAGE, r);
+	skip = check_no_answer(v, PROBE_KMS_IMAGE, r);
 	if (skip)
 		return skip;
 	verdict_found(r, "HTTP %ld", status);

@@ -17,7 +17,6 @@
 #include "host/check/checks-vmm.h"
 #include "host/vmm/vmm-version.h"
 
-#define RENDERED_TOML "/run/dstack/vmm/vmm.toml"
 
 static int is_ours(const struct root *root)
 {

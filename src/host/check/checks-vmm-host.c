@@ -18,7 +18,6 @@
 #include "host/vmm/vmm.h"
 
 #define VMM_SOCKET_DIR "/run/dstack/vmm"
-#define SUPERVISOR_SOCKET "/run/dstack/supervisor.sock"
 #define FRONT_GROUP "dstack-front"
 
 /* --- sockets --- */

@@ -37,15 +37,10 @@ const struct outcome image_files_outcomes[] = {
 /* 1: as listed; 0: not; -EFBIG: too large to be looked at here; -errno. */
 static int is_as_listed(const struct root *root, const char *path, const char *hash)
 {
-	_cleanup_free_ char *data = NULL;
 	char own[SHA256_HEX + 1];
-	size_t len;
-	int r = file_read(root, path, HASH_MAX, &data, &len);
+	int r = sha256_file(root, path, HASH_MAX, own);
 
-	if (r < 0)
-		return r;
-	sha256_hex(data, len, own);
-	return strncmp(own, hash, SHA256_HEX) == 0;
+	return r < 0 ? r : strncmp(own, hash, SHA256_HEX) == 0;
 }
 
 /* A fact is "HASH NAME". */

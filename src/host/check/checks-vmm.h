@@ -3,11 +3,11 @@
 #pragma once
 
 #include "host/check/check.h"
+#include "host/render/render.h"
 #include "host/tomlread.h"
 
 /* --- checks-vmm-config.c: what the VMM is configured with beside host.conf --- */
 
-#define OPERATOR_TOML "/etc/dstack/vmm.toml"
 
 /* The operator's file; *ret NULL: there is none, or it is ours. 0, -EBADMSG with *error, or
  * -errno. */

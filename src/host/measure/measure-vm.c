@@ -14,7 +14,6 @@
 #include "host/part/parts.h"
 #include "host/vmm/vmm.h"
 
-#define SUPERVISOR_SOCKET "/run/dstack/supervisor.sock"
 
 enum { LIST_MAX = 8 << 20, TIMEOUT_MS = 5000 };
 

@@ -34,6 +34,11 @@ void cert_facts_of(const struct peer_answer *answer, struct cert_facts *ret)
 	};
 }
 
+int cert_is_ok(const char *trust)
+{
+	return trust && strcmp(trust, "ok") == 0;
+}
+
 long cert_days_left(const struct cert_facts *cert, uint64_t now_us)
 {
 	int64_t left = cert->until - (int64_t)(now_us / 1000000);

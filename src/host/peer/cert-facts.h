@@ -6,6 +6,9 @@
 
 #include "host/peer/peer.h"
 
+/* Every certificate of this host is renewed long before: with fewer days left it was not. */
+enum { CERT_SOON_DAYS = 21 };
+
 struct cert_facts {
 	int seen;	    /* there was a handshake */
 	int64_t from, until; /* seconds since 1970; 0 when it does not say */
@@ -17,6 +20,8 @@ struct cert_facts {
 
 /* What it points to is the answer's. */
 void cert_facts_of(const struct peer_answer *answer, struct cert_facts *ret);
+/* Of `ca` and `system`: trusted by it? */
+int cert_is_ok(const char *trust);
 /* Whole days until its end, negative after it. */
 long cert_days_left(const struct cert_facts *cert, uint64_t now_us);
 /* "DNS:a, IP:b", the caller's. */

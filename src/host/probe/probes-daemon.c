@@ -10,7 +10,6 @@
 #include "host/probe/probes-ask.h"
 #include "host/probe/probes-digest.h"
 
-#define SUPERVISOR_SOCKET "/run/dstack/supervisor.sock"
 /* GetMeta makes the KMS ask its chain: less patience than the client who waits for it. */
 #define KMS_TIMEOUT_MS 3000
 

@@ -16,7 +16,7 @@
 
 /* clang-format off */
 const struct target targets[] = {
-	{ "vmm", "/run/dstack/vmm/vmm.toml", "dstack-front", 02750, 0600, FOR_VMM,
+	{ "vmm", RENDERED_TOML, "dstack-front", 02750, 0600, FOR_VMM,
 	  build_vmm_toml },
 	{ "pccs", "/run/dstack/pccs/local.json", "pccs", 0750, 0640, FOR_PCCS,
 	  build_pccs_json },
@@ -180,7 +180,7 @@ void render_apply(const struct render_ctx *ctx, struct render_result *result)
 
 int render_link(const struct root *root)
 {
-	static const char path[] = "/etc/dstack/vmm.toml";
+	static const char path[] = OPERATOR_TOML;
 	_cleanup_close_ int fd = root_openat(root, path, O_PATH | O_NOFOLLOW, 0);
 	int r;
 
@@ -188,7 +188,7 @@ int render_link(const struct root *root)
 		return fd < 0 ? fd : 0;
 	r = root_mkdirs(root, "/etc/dstack", 0755);
 	if (r == 0)
-		r = file_symlink(root, "/run/dstack/vmm/vmm.toml", path);
+		r = file_symlink(root, RENDERED_TOML, path);
 	return r < 0 ? r : 0;
 }
 

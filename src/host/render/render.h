@@ -10,6 +10,10 @@
 #include "base/strbuf.h"
 #include "host/conf/settings.h"
 
+/* The operator's file where there is one, else a link to the rendered one. */
+#define OPERATOR_TOML "/etc/dstack/vmm.toml"
+#define RENDERED_TOML "/run/dstack/vmm/vmm.toml"
+
 struct render_ctx {
 	const struct root *root;
 	const struct settings *settings;

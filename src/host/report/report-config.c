@@ -16,8 +16,6 @@
 #include "host/conf/secrets.h"
 #include "host/conf/shown.h"
 
-#define VMM_TOML "/etc/dstack/vmm.toml"
-#define RENDERED_TOML "/run/dstack/vmm/vmm.toml"
 
 /* The keys of an operator's vmm.toml that hold no secret, for certain. */
 static int shown_of_operator(const char *path)
@@ -62,10 +60,10 @@ static json_t *file_of(const char *path, const char *format)
 /* Theirs where they have put one, ours behind the link otherwise. */
 static json_t *vmm_toml(const struct report_source *src)
 {
-	int ours = is_link(report_root(src), VMM_TOML) ||
-		   !root_exists(report_root(src), VMM_TOML);
-	_cleanup_free_ char *text = report_file(src, ours ? RENDERED_TOML : VMM_TOML);
-	json_t *obj = file_of(VMM_TOML, "toml"), *values, *secret = json_array();
+	int ours = is_link(report_root(src), OPERATOR_TOML) ||
+		   !root_exists(report_root(src), OPERATOR_TOML);
+	_cleanup_free_ char *text = report_file(src, ours ? RENDERED_TOML : OPERATOR_TOML);
+	json_t *obj = file_of(OPERATOR_TOML, "toml"), *values, *secret = json_array();
 
 	values = text ? report_toml(text, shown_of_operator) : NULL;
 	report_set(obj, "present", json_boolean(text != NULL));

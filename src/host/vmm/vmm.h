@@ -9,6 +9,7 @@
 #include "host/peer/peer.h"
 
 #define VMM_SOCKET "/run/dstack/vmm/vmm.sock"
+#define SUPERVISOR_SOCKET "/run/dstack/supervisor.sock"
 
 enum vmm_method {
 	VMM_STATUS,	 /* facts of vmm_list() */
