@@ -115,6 +115,27 @@ static void a_wrong_setting_is_one_failure(void **state)
 	verdicts_free(verdicts, checks_count());
 }
 
+static void clock_adrift(struct host *h _unused_, struct check_view *v,
+			 const struct fixture *f _unused_)
+{
+	v->machine.clock = 0;
+}
+
+static void what_is_not_true_is_not_said(void **state)
+{
+	static const struct check_case broken = { "platform.clock", "adrift", clock_adrift };
+	_cleanup_free_ struct verdict *verdicts = xcalloc(checks_count(), sizeof(*verdicts));
+	_cleanup_free_ char *wanted = xcalloc(checks_count(), 1);
+	_cleanup_strbuf_ struct strbuf out = { 0 };
+
+	judge_all(&broken, *state, verdicts);
+	assert_int_equal(checks_select(broken.id, wanted), 1);
+	check_text(verdicts, wanted, 0, &out);
+	assert_non_null(strstr(out.data, "not synchronised"));
+	assert_null(strstr(out.data, check_title(check_at((size_t)check_find(broken.id)))));
+	verdicts_free(verdicts, checks_count());
+}
+
 static void probes_of_a_selection_include_what_is_needed(void **state _unused_)
 {
 	_cleanup_free_ char *wanted = xcalloc(checks_count(), 1);
@@ -155,6 +176,7 @@ int main(void)
 		cmocka_unit_test(every_failure_has_words),
 		with_root(one_cause_is_one_failure),
 		with_root(a_wrong_setting_is_one_failure),
+		with_root(what_is_not_true_is_not_said),
 		cmocka_unit_test(probes_of_a_selection_include_what_is_needed),
 		with_root(another_system_is_not_asked),
 	};

@@ -59,6 +59,12 @@ ARRANGE(qemu_held)
 		 "Package: qemu-system-x86\nStatus: hold ok installed\nVersion: 1:7\n");
 }
 
+ARRANGE(nothing_held)
+{
+	put_text(f, "/var/lib/dpkg/status",
+		 "Package: bash\nStatus: install ok installed\nVersion: 5\n");
+}
+
 ARRANGE(no_dpkg)
 {
 	drop(f, "/var/lib/dpkg/status");
@@ -243,6 +249,12 @@ ARRANGE(behind_nat)
 	address_is(h, "10.1.2.3", SOURCE_DETECTED);
 }
 
+/* A half that was taken over: this would stand in a command that is typed. */
+ARRANGE(half_lies)
+{
+	fact(h, PROBE_DNS, "address", "registry.example.org 192.0.2.9;reboot");
+}
+
 ARRANGE(named_twice)
 {
 	fact(h, PROBE_DNS, "address", "registry.example.org 2001:db8::7");
@@ -417,6 +429,7 @@ static const struct check_case cases[] = {
 	{ "host.reboot", "pending", new_kernel },
 	{ "host.reboot", "pending", reboot_without_names },
 	{ "host.holds", "none" },
+	{ "host.holds", "none", nothing_held },
 	{ "host.holds", "held", qemu_held },
 	{ "host.holds", "unknown", no_dpkg },
 	{ "host.needrestart", "kept" },
@@ -458,6 +471,7 @@ static const struct check_case cases[] = {
 	{ "host.name.registry", "elsewhere", named_elsewhere },
 	{ "host.name.registry", "unproven", behind_nat },
 	{ "host.name.registry", "also-elsewhere", named_twice },
+	{ "host.name.registry", "points-here", half_lies },
 	{ "host.name.registry", "not-yet", no_records },
 	{ "host.name.registry", "no-record", no_records_but_public },
 	{ "host.name.registry", "proxied", proxied },
