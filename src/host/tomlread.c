@@ -403,6 +403,15 @@ static void print_members(const struct toml *value, struct strbuf *out)
 	sb_add(out, value->type == TOML_TABLE ? " }" : "]");
 }
 
+/* A whole number that is a float keeps its point, or it reads as an integer. */
+static void print_float(double real, struct strbuf *out)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%.17g", real);
+	sb_addf(out, "%s%s", text, text[strspn(text, "-0123456789")] ? "" : ".0");
+}
+
 void toml_print(const struct toml *value, struct strbuf *out)
 {
 	switch (value->type) {
@@ -417,7 +426,7 @@ void toml_print(const struct toml *value, struct strbuf *out)
 		sb_addf(out, "%lld", (long long)value->integer);
 		break;
 	case TOML_FLOAT:
-		sb_addf(out, "%.17g", value->real);
+		print_float(value->real, out);
 		break;
 	case TOML_BOOL:
 		sb_add(out, value->integer ? "true" : "false");
