@@ -16,7 +16,7 @@ unitdir ?= $(shell pkg-config --variable=systemdsystemunitdir systemd 2>/dev/nul
 
 PKGS = jansson libcap libseccomp libmd
 # Loaded by src/base/dl.c where they are used.
-DL_PKGS = libcurl libcrypto libsystemd libnftables libarchive
+DL_PKGS = libcurl libcrypto libsystemd libnftables libarchive libisal
 CFLAGS ?= -O2 -g
 WARN = -Wall -Wextra -Wshadow -Wundef -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes \
 	-Wold-style-definition -Wpointer-arith -Wwrite-strings -Wvla -Wimplicit-fallthrough \
@@ -89,6 +89,7 @@ install: all
 	install -D -m 644 conf/bash-completion \
 		$(DESTDIR)$(datadir)/bash-completion/completions/dstack-host
 	install -D -m 644 conf/prometheus-alerts.yml -t $(DESTDIR)$(datadir)/dstack-host
+	install -D -m 644 conf/artifacts.json -t $(DESTDIR)$(datadir)/dstack-host
 	install -D -m 644 conf/logrotate $(DESTDIR)/etc/logrotate.d/dstack-host
 	install -D -m 644 conf/needrestart.conf $(DESTDIR)/etc/needrestart/conf.d/dstack-host.conf
 	install -D -m 644 conf/sim/sysusers.conf $(DESTDIR)$(libdir)/sysusers.d/dstack-host-sim.conf
@@ -130,7 +131,7 @@ CONTAINER = PYTHONPATH=tests /usr/bin/python3 -m container.cli
 
 # Packages that the targets need; apt is asked only when one is missing.
 DEPS_build = gcc make pkg-config libjansson-dev libcurl4-openssl-dev libssl-dev libsystemd-dev \
-	libcap-dev libseccomp-dev libnftables-dev libmd-dev libarchive-dev scdoc
+	libcap-dev libseccomp-dev libnftables-dev libmd-dev libarchive-dev libisal-dev scdoc
 DEPS_deb = $(DEPS_build) debhelper po-debconf dpkg-dev apt-utils fakeroot libcmocka-dev python3
 DEPS_container = mmdebstrap systemd-container iproute2 nftables dpkg-dev apt-utils python3 git \
 	debian-archive-keyring

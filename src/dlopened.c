@@ -4,6 +4,7 @@
 #include "host/lib/lib-archive.h"
 #include "host/lib/lib-crypto.h"
 #include "host/lib/lib-curl.h"
+#include "host/lib/lib-isal.h"
 #include "host/lib/lib-nftables.h"
 #include "host/lib/lib-systemd.h"
 
@@ -11,7 +12,7 @@
 
 const void *const dlopened[] = {
 	LIBARCHIVE_FUNCTIONS(REFER) LIBCRYPTO_FUNCTIONS(REFER) LIBCURL_FUNCTIONS(REFER)
-		LIBNFTABLES_FUNCTIONS(REFER) LIBSYSTEMD_FUNCTIONS(REFER)
+		LIBISAL_FUNCTIONS(REFER) LIBNFTABLES_FUNCTIONS(REFER) LIBSYSTEMD_FUNCTIONS(REFER)
 };
 
 int main(void)

@@ -40,6 +40,7 @@ extern const struct command cmd_metrics;
 extern const struct command cmd_up;
 extern const struct command cmd_kms;
 extern const struct command cmd_measure;
+extern const struct command cmd_image;
 extern const struct command cmd_drain;
 extern const struct command cmd_apply;
 extern const struct command cmd_await;

@@ -8,7 +8,7 @@
 #include "host/peer/foreign.h"
 #include "host/probe/chain.h"
 #include "host/report/diff.h"
-#include "host/check/image-digest.h"
+#include "host/image/image-digest.h"
 #include "host/kms/kms-view.h"
 #include "host/measure/measure-print.h"
 #include "host/measure/measure-vm.h"

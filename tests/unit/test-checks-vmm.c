@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-#include "host/check/image-digest.h"
+#include "host/image/image-digest.h"
 #include "host/render/render.h"
 #include "host/tomlread.h"
 #include "host/vmm/vmm.h"

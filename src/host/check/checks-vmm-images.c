@@ -12,7 +12,7 @@
 #include "base/fileio.h"
 #include "host/check/checks-vmm.h"
 #include "host/peer/foreign.h"
-#include "host/check/image-digest.h"
+#include "host/image/image-digest.h"
 #include "host/sha256.h"
 #include "host/vmm/vmm.h"
 

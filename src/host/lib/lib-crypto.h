@@ -2,12 +2,15 @@
 /* libcrypto: certificates are made, looked at and told with it (cert.c, kms-digest.c). */
 #pragma once
 
+/* For SHA256_Init() and its like, whose state may be copied and stored. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
@@ -22,7 +25,7 @@
 	X(EVP_sha256) X(EVP_sha384) X(GENERAL_NAMES_free) X(OPENSSL_sk_free) X(OPENSSL_sk_new_null) \
 	X(OPENSSL_sk_num) X(OPENSSL_sk_push) X(OPENSSL_sk_value) \
 	X(PEM_read_bio_PrivateKey) X(PEM_read_bio_X509) X(PEM_write_bio_PKCS8PrivateKey) \
-	X(PEM_write_bio_X509) X(X509V3_EXT_conf_nid) X(X509V3_set_ctx) \
+	X(PEM_write_bio_X509) X(SHA256_Final) X(SHA256_Init) X(SHA256_Update) X(X509V3_EXT_conf_nid) X(X509V3_set_ctx) \
 	X(X509_EXTENSION_free) X(X509_EXTENSION_get_data) X(X509_NAME_add_entry_by_NID) \
 	X(X509_NAME_cmp) X(X509_NAME_print_ex) X(X509_STORE_CTX_free) \
 	X(X509_STORE_CTX_get_error) X(X509_STORE_CTX_init) X(X509_STORE_CTX_new) \

@@ -40,10 +40,14 @@ void foreign_digest_compose(const struct peer_reply *reply, struct peer_emit *em
 void foreign_digest_manifest(const struct peer_reply *reply, struct peer_emit *emit)
 {
 	json_t *doc = object_of(reply, emit);
-	const char *name = json_string_value(json_object_get(doc, "name"));
+	static const char *const members[] = { "name", "image" };
 
-	if (name)
-		peer_fact(emit, "name", name);
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+		const char *value = json_string_value(json_object_get(doc, members[i]));
+
+		if (value)
+			peer_fact(emit, members[i], value);
+	}
 	json_decref(doc);
 }
 

@@ -310,7 +310,7 @@ static int forget(const struct peer_request *all, size_t n)
 	return r;
 }
 
-static void reset_signals(void)
+void peer_reset_signals(void)
 {
 	sigset_t none;
 
@@ -327,7 +327,7 @@ void peer_be_half(const struct peer_share *share)
 	struct strbuf out = { 0 };
 	int r, sock = share->sock;
 
-	reset_signals();
+	peer_reset_signals();
 	for (size_t i = 0; i < share->n; i++) {
 		mine[i] = share->all[share->from + i];
 		mine[i].bearer = copy(mine[i].bearer);

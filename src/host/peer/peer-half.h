@@ -33,6 +33,8 @@ struct peer_share {
 /* The life of a half, after fork(2). */
 _noreturn_ void peer_be_half(const struct peer_share *share);
 
+/* Every signal does what it does by default, but SIGPIPE, which is ignored. */
+void peer_reset_signals(void);
 /* Gives everything up: descriptors but `sock` and those of the requests (all get other
  * numbers), ids, capabilities, system calls; fails when `parent` is no more. 0 or -errno, and
  * then nothing foreign may be read. */
