@@ -197,6 +197,7 @@ static int look_at_old(const struct image_ctx *c, const struct pull_options *o,
 		return cmd_failed(r, "verify %s", path);
 	if (r == 0) {
 		log_info("%s is there and whole", path);
+		pull_forget(&c->ctx->root, setting(&c->settings, KEY_IMAGE_DIR), a->full);
 		return EXIT_FINE;
 	}
 	if (!o->replace) {

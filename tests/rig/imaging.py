@@ -42,9 +42,9 @@ def verity(data, data_block=BLOCK):
     return (data + head).ljust(start, b"\0") + b"".join(levels), level[0].hex()
 
 
-def files(rootfs=1 << 20, seed=1, data_block=BLOCK, **metadata):
+def files(size=1 << 20, seed=1, data_block=BLOCK, **metadata):
     """-> {name: bytes}; metadata overrides members of metadata.json (None: leaves one out)."""
-    data = noise(rootfs, seed)
+    data = noise(size, seed)
     image, root = verity(data, data_block)
     about = {"bios": "ovmf.fd", "kernel": "bzImage", "initrd": "initramfs.cpio.gz", "rootfs": "rootfs.img.verity",
              "cmdline": f"console=ttyS0 dstack.rootfs_hash={root} dstack.rootfs_size={len(data)}", "version": "9.9.9",

@@ -95,6 +95,11 @@ static int judge_answer(struct fetching *f)
 	sym_curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
 	sym_curl_easy_getinfo(f->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	sym_curl_easy_getinfo(f->easy, CURLINFO_CONTENT_TYPE, &type);
+	if (status == 416 || (status == 206 && (!f->has_range || f->first != p->from))) {
+		fail(f, p->from && !p->whole ? FAIL_RANGE : FAIL_URL,
+		     "the server answers with another part of the file");
+		return -1;
+	}
 	if (status != 200 && status != 206) {
 		fail(f, status >= 500 || status == 408 || status == 429 ? FAIL_AGAIN : FAIL_URL,
 		     "the server answers %ld%s", status, status_hint(status));
@@ -102,10 +107,6 @@ static int judge_answer(struct fetching *f)
 	}
 	if (type && strncasecmp(type, "text/html", 9) == 0) {
 		fail(f, FAIL_URL, "the server answers with a web page");
-		return -1;
-	}
-	if (status == 206 && (!f->has_range || f->first != p->from)) {
-		fail(f, FAIL_URL, "the server answers with another part of the file");
 		return -1;
 	}
 	if (status == 200) {
@@ -207,7 +208,7 @@ static void perform(struct fetching *f)
 	CURLcode code;
 
 	set_options(f);
-	if (f->plan->from)
+	if (f->plan->from && !f->plan->whole)
 		sym_curl_easy_setopt(f->easy, CURLOPT_RANGE, range);
 	code = sym_curl_easy_perform(f->easy);
 	if (f->ended)

@@ -7,6 +7,7 @@
 struct fetch_plan {
 	const char *url;
 	uint64_t from;	/* the first byte that is wanted */
+	int whole;	/* do not ask for a part, skip what is in front of that byte */
 	uint64_t size;	/* the archive's; 0: not known */
 	uint64_t most;	/* what it may have at most, where that is not known */
 	const char *proxy, *no_proxy; /* "": none */

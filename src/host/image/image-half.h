@@ -26,6 +26,7 @@ enum message_type {
 enum fail {
 	FAIL_AGAIN = 1, /* the same URL may do better */
 	FAIL_URL,	/* another URL may */
+	FAIL_RANGE,	/* the same without Range may */
 	FAIL_CONTENT,	/* these bytes are no image */
 	FAIL_INTERNAL,
 };

@@ -28,6 +28,7 @@ struct pull {
 	struct hash hash;    /* of all that has come */
 	uint64_t at;	     /* bytes of that */
 	int came_whole, end_sent, unpacked;
+	int whole; /* this source gives no parts */
 	int mixed; /* from several connections or runs: one of them may have been another file */
 	int lost;  /* what was written cannot be believed any more */
 	struct stage_cut cut;

@@ -114,7 +114,7 @@ static enum pull_outcome pump_file(struct pull *p, const char *path)
 static enum pull_outcome pump_url(struct pull *p, const char *url)
 {
 	struct fetch_plan plan = {
-		.url = url, .from = p->at, .size = p->q->artifact->size,
+		.url = url, .from = p->at, .whole = p->whole, .size = p->q->artifact->size,
 		.most = pull_most(p->q->artifact), .proxy = p->q->proxy,
 		.no_proxy = p->q->no_proxy, .stall_s = p->q->stall_s,
 	};
@@ -139,6 +139,7 @@ static enum pull_outcome try_url(struct pull *p, const char *url)
 {
 	enum pull_outcome o = PULL_AGAIN;
 
+	p->whole = 0;
 	for (unsigned n = 0; n < TRIES && o == PULL_AGAIN; n++) {
 		uint64_t before = p->at;
 
@@ -317,4 +318,16 @@ enum pull_outcome pull_image(const struct root *root, const struct pull_request 
 	free(p->out);
 	free(p);
 	return o;
+}
+
+void pull_forget(const struct root *root, const char *images, const char *name)
+{
+	_cleanup_free_ char *path = xasprintf("%s/.pull/%s", images, name);
+	struct stage s;
+
+	if (!root_exists(root, path) || hash_load() < 0 || stage_open(root, images, name, &s) < 0)
+		return;
+	if (stage_clear(&s) < 0)
+		log_warning("cannot remove what is left in %s", path);
+	stage_close(&s);
 }

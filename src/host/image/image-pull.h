@@ -44,3 +44,5 @@ struct pull_result {
 
 enum pull_outcome pull_image(const struct root *root, const struct pull_request *q,
 			     struct pull_result *ret) _must_check_;
+/* Removes what an earlier pull has left of an image that is there. */
+void pull_forget(const struct root *root, const char *images, const char *name);

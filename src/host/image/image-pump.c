@@ -176,6 +176,9 @@ static enum pull_outcome take_failure(struct pull *p)
 	const char *text = p->in->len ? (const char *)p->in->data + 1 : "";
 
 	switch (p->in->len ? p->in->data[0] : 0) {
+	case FAIL_RANGE:
+		p->whole = 1;
+		return pull_fail(p, PULL_AGAIN, "%.400s", text);
 	case FAIL_AGAIN:
 		return pull_fail(p, PULL_AGAIN, "%.400s", text);
 	case FAIL_CONTENT:

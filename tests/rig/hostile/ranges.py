@@ -29,6 +29,31 @@ def game(name, doc, play):
     behaviour("range", name)(say)
 
 
+def paced(talk):
+    """parts are given, a quarter of a MiB at a time"""
+    body, first = resource(talk)
+    head, _, data = (part(body, first) if first else response(200, body)).partition(b"\r\n\r\n")
+    talk.send(head + b"\r\n\r\n")
+    for at in range(0, len(data), 1 << 18):
+        talk.send(data[at:at + (1 << 18)])
+        talk.pause(0.005)
+
+
+def at_99(then):
+    """Of the whole, then() after 99 %; a part is given."""
+    def say(talk):
+        body, first = resource(talk)
+        if first is None:
+            talk.send(response(200, body)[:-len(body) // 100])
+            then(talk)
+        else:
+            talk.send(part(body, first))
+    return say
+
+
+behaviour("range", "range-paced")(paced)
+behaviour("range", "range-close-at-99")(at_99(lambda talk: None))
+behaviour("range", "range-stall-at-99")(at_99(lambda talk: talk.forever()))
 game("range-good", "the part that was asked for", part)
 game("range-ignored", "200 and the whole file again", lambda body, first: response(200, body, "ETag: \"1\""))
 game("range-from-zero", "206, but from the beginning", lambda body, first: part(body, 0))
