@@ -31,7 +31,7 @@ is "version" 0 '^dstack-host [0-9]' "$host" --version
 is "no command" 2 'no command' "$host"
 is "unknown command" 2 'no command "frobnicate"' "$host" frobnicate
 is "unknown option" 2 '' "$host" --frobnicate
-is "every verb has --help" 0 '^$' sh -c "for v in config secret render compose devices status up kms measure drain; do '$host' \$v --help >/dev/null || echo \$v; done"
+is "every verb has --help" 0 '^$' sh -c "for v in config secret render compose devices status up kms image measure drain; do '$host' \$v --help >/dev/null || echo \$v; done"
 is "root that is not there" 1 'no-such' "$host" --root "$root/no-such" config list
 is "get before anything is set" 1 'DOMAIN is not set; sudo dstack-host config set' h config get DOMAIN
 is "set" 0 'changed' h config set DOMAIN=example.org PCCS_PORT=8082

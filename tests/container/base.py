@@ -22,11 +22,11 @@ RELEASES = {"bookworm": "~deb12", "trixie": "~deb13"}
 INCLUDE = ("systemd systemd-sysv dbus udev debconf apt apt-utils ca-certificates iproute2 procps python3 openssl "
            "curl less").split()
 BUILD_PACKAGES = ("build-essential debhelper po-debconf gcc make pkg-config libjansson-dev libcurl4-openssl-dev "
-                  "libssl-dev libsystemd-dev libcap-dev libseccomp-dev libarchive-dev libnftables-dev "
+                  "libssl-dev libsystemd-dev libcap-dev libseccomp-dev libarchive-dev libisal-dev libnftables-dev "
                   "libmd-dev libcmocka-dev scdoc dpkg-dev apt-utils fakeroot python3").split()
 # they would take dpkg's lock and download at a moment of their own; a test that wants them enables them
 QUIET_TIMERS = "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer".split()
-RECIPE = "4"  # raise when the steps below change what a root contains
+RECIPE = "5"  # raise when the steps below change what a root contains
 
 
 def digest(*parts):

@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent))
@@ -25,6 +24,7 @@ IMAGES = "/var/lib/dstack/images"
 FILE = imaging.NAME + ".tar.gz"
 STATE_AT = 216      # in `state`: where the number of bytes is that it has (src/host/image/image-state.c)
 MS_REMOUNT = 32
+IN_DELETE = 0x200
 KILLS = 200 * tap.SOAK if tap.SOAK else 12
 HTTP_SAMPLE = 3
 SLOWEST = 60        # seconds that any of these may take
@@ -417,12 +417,20 @@ def test_two(report, program, work, image):
     report.ok(not bad, "two pulls at once", bad)
 
 
-def watch(path, stop, bad):
-    """An image must be there at every moment."""
-    while not stop.is_set():
-        if not os.path.exists(path):
+@contextlib.contextmanager
+def watched(folder, bad):
+    """Nothing may be deleted in a directory: what is exchanged is moved, in one step."""
+    fd = corner.libc.inotify_init1(os.O_NONBLOCK)
+    try:
+        corner.checked(corner.libc.inotify_add_watch(fd, os.fsencode(folder), IN_DELETE) < 0, "inotify")
+        yield
+        events = b""
+        with contextlib.suppress(BlockingIOError):
+            events = os.read(fd, 4096)
+        if imaging.NAME.encode() in events:
             bad.append("there was a moment without an image")
-            return
+    finally:
+        os.close(fd)
 
 
 def test_replace(report, program, work, image):
@@ -450,12 +458,8 @@ def test_replace(report, program, work, image):
         kept = where.run("gc")
         bad += [] if kept.returncode == 0 and "needed by the virtual machine app" in kept.stdout else [kept.stdout]
         shutil.rmtree(machine)
-        stop = threading.Event()
-        thread = threading.Thread(target=watch, args=(folder + "/metadata.json", stop, bad))
-        thread.start()
-        done = where.run("pull", "9.9.9", "--replace")
-        stop.set()
-        thread.join()
+        with watched(where.path + IMAGES, bad):
+            done = where.run("pull", "9.9.9", "--replace")
         bad += is_there(where) + ([] if done.returncode == 0 else [done.stderr])
         done = where.run("gc")
         bad += [] if done.returncode == 0 and not where.seen() else [f"gc: {done.stdout} {done.stderr}"]

@@ -73,14 +73,10 @@ static const char *judge_listed(const struct root *root, const char *dir,
 	return n ? NULL : "no-list";
 }
 
-static void fix_of(const struct check_view *v, const char *dir, const char *outcome,
-		   struct verdict *r)
+static void fix_of(const char *dir, const char *outcome, struct verdict *r)
 {
-	const char *version = setting(v->parts.settings, KEY_IMAGE_VERSION);
-
 	if (strcmp(outcome, "lacks") == 0)
-		verdict_fix(r, "sudo tar -xf dstack-%s.tar.gz -C %s", version,
-			    setting(v->parts.settings, KEY_IMAGE_DIR));
+		verdict_fix(r, "sudo dstack-host image pull --replace");
 	else
 		verdict_fix(r, "sudo sh -c 'cd %s && sha256sum -c sha256sum.txt'", dir);
 }
@@ -109,7 +105,7 @@ const char *eval_image_files(const struct check_view *v, struct verdict *r)
 	if (!outcome && !peer_get(&files[1].answer, "shared_ro"))
 		outcome = "writable-share";
 	if (outcome)
-		fix_of(v, dir, outcome, r);
+		fix_of(dir, outcome, r);
 	else
 		verdict_found(r, large.len ? "those of up to 1 MiB are as listed; not hashed here: %s" :
 					     "all are as listed%s",

@@ -205,6 +205,17 @@ static enum part_state judge_contents(const struct part_view *v, const char *dir
 	return finding_set(f, PART_OK, "dstack-%s", version);
 }
 
+/* What its unit says while it fetches, NULL when it does not. */
+static const char *fetching(const struct part_view *v)
+{
+	int i = part_find("image");
+	const struct unit_state *u = v->unit && v->units_error == 0 ? &v->unit[i] : NULL;
+
+	if (!u || !u->active || strcmp(u->active, "activating") != 0 || !u->main_pid)
+		return NULL;
+	return u->status && *u->status ? u->status : "it is being fetched";
+}
+
 enum part_state judge_image(const struct part_view *v, struct finding *f)
 {
 	const char *images = setting(v->settings, KEY_IMAGE_DIR);
@@ -218,8 +229,12 @@ enum part_state judge_image(const struct part_view *v, struct finding *f)
 
 	if (r == 0 && metadata.error != -EBADMSG)
 		r = metadata.error;
-	finding_fix(f, "sudo tar -xf dstack-%s.tar.gz -C %s", version, images);
-	if (r == -ENOENT)
+	if (r != -ENOENT || !fetching(v))
+		finding_fix(f, r == -ENOENT ? "sudo dstack-host image pull" :
+					      "sudo dstack-host image pull --replace");
+	if (r == -ENOENT && fetching(v))
+		finding_set(f, PART_WAITING, "%s", fetching(v));
+	else if (r == -ENOENT)
 		finding_set(f, PART_WAITING, "for %s", dir);
 	else if (r < 0)
 		finding_set(f, PART_UNKNOWN, "%s: %s", metadata.path, strerror(-r));
