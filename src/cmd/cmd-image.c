@@ -111,7 +111,7 @@ static int verify_one(const struct image_ctx *c, const char *name)
 	if (r < 0)
 		return cmd_failed(r, "verify %s", path);
 	if (r) {
-		log_error("%s is not whole: %s; to bring it again: sudo dstack-host image pull "
+		log_error("%s is not as it should be: %s; to bring it again: sudo dstack-host image pull "
 			  "--replace %s", path, trouble, name);
 		return EXIT_FAILED;
 	}

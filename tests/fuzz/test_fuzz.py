@@ -61,6 +61,10 @@ BROKEN = [
      "if (!bytes || len != SHA384_LEN)", "if (!bytes)"),
     ("a package whose links lead out", "fuzz-deb", "src/host/measure/deb.c",
      "if (!soft || !link_inside(path, soft))", "if (!soft)"),
+    ("an image archive that has a file twice", "fuzz-image-tar", "src/host/image/image-tar.c",
+     "if (strcasecmp(t->names[i], name) == 0)", "if (0)"),
+    ("an image manifest that takes any URL", "fuzz-manifest", "src/host/image/image-manifest.c",
+     "strncmp(s, \"file:///\", 8) != 0 && check_url(s)", "0"),
     ("a status that passes on what files say", "fuzz-files", "src/host/part/status.c",
      "\tclean_all(ret);", "\t(void)clean_all;"),
 ]
