@@ -26,6 +26,7 @@ static const digest_fn digests[] = {
 	vmm_digest_version, chain_digest, image_digest_sums, image_digest_share,
 	kms_digest_frozen, diff_digest,
 	measure_digest_list, measure_digest_saved, measure_digest_image,
+	image_digest_metadata, image_digest_digest,
 };
 static const long statuses[] = { 200, 404, 500, 101 };
 

@@ -168,15 +168,19 @@ static enum pull_outcome verify(struct pull *p)
 	int r;
 
 	progress_say("%s: verifying", a->full);
-	/* Believed once: the pages are clean after an error too. */
+	/* The disk and the processors at once. What an fsync says is believed once: the pages
+	 * are clean after an error too. */
 	r = p->stage.saving ? stage_saved(&p->stage) : 0;
-	if (r != -EIO)
-		r = stage_sync(&p->stage);
-	p->lost = r < 0;
+	p->lost = r == -EIO;
+	if (!p->lost)
+		r = stage_save(&p->stage, NULL);
+	if (!p->lost && r == 0) {
+		r = image_verify(p->stage.new, a->digest, &facts, &trouble);
+		p->lost = stage_saved(&p->stage) < 0;
+	}
 	if (p->lost)
 		return pull_fail(p, PULL_HOST, "the disk of %s has lost what was written (see "
 				 "journalctl -k); all of it is dropped", p->q->images);
-	r = image_verify(p->stage.new, a->digest, &facts, &trouble);
 	if (r < 0)
 		return pull_fail(p, PULL_HOST, "cannot verify it: %s", strerror(-r));
 	if (r)

@@ -64,7 +64,7 @@ int stage_begin(struct stage *s, const char *name, uint64_t size) _must_check_;
 /* Adds to it. 0 or -errno. */
 int stage_write(struct stage *s, const void *data, size_t len) _must_check_;
 
-/* Starts to make a cut durable. 0 or -errno; stage_saved() tells how it ended. */
+/* Starts to make a cut durable, or only the files (`cut` is NULL). 0 or -errno; stage_saved() tells how it ended. */
 int stage_save(struct stage *s, const struct stage_cut *cut) _must_check_;
 /* When s->saving_fd is readable, or to wait for it. 0; -EIO: data is lost, all must be dropped;
  * -ENOSPC: it could not be written down. */

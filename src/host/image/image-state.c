@@ -77,6 +77,8 @@ _noreturn_ static void be_saver(struct stage *s, const struct stage_cut *cut)
 {
 	if (stage_sync(s) < 0)
 		_exit(LOST);
+	if (!cut)
+		_exit(SAVED);
 	_exit(write_state(s, cut) < 0 ? UNWRITTEN : SAVED);
 }
 
