@@ -26,6 +26,7 @@ STATE_AT = 216      # in `state`: where the number of bytes is that it has (src/
 MS_REMOUNT = 32
 IN_DELETE = 0x200
 KILLS = 200 * tap.SOAK if tap.SOAK else 12
+FAULTS = 20 * tap.SOAK if tap.SOAK else 2  # of each kind
 HTTP_SAMPLE = 3
 SLOWEST = 60        # seconds that any of these may take
 
@@ -402,6 +403,36 @@ def test_room(report, program, work, image):
     report.ok(not bad, "no room, then room", bad)
 
 
+def test_faults(report, program, work, image):
+    """The disk fails at any call: said, nothing half in sight, and the next run brings the image."""
+    if not shutil.which("strace"):
+        report.skip("faults of the disk", "no strace")
+        return
+    data, bad, rng, struck = imaging.archive(image), [], random.Random(tap.SEED), 0
+    calls = [("pwrite64", "ENOSPC", 400, "no room"), ("pwrite64", "EIO", 400, "cannot write"),
+             ("fallocate", "ENOSPC", 7, "no room"), ("fsync", "EIO", 30, ""), ("renameat2", "EIO", 1, "put it in place")]
+    for call, error, most, said in calls * FAULTS:
+        number = rng.randint(1, most)
+        with place(program, work, image) as where, serving(data, "range-paced") as (_, url):
+            where.know([url], data)
+            inject = ["strace", "-f", "-o", f"{work}/strace", "-e", f"trace={call}", "-e",
+                      f"inject={call}:error={error}:when={number}"]
+            done = subprocess.run([*inject, *where.argv("pull", "9.9.9")], capture_output=True, text=True, check=False,
+                                  timeout=SLOWEST)
+            with open(f"{work}/strace", encoding="utf-8", errors="replace") as handle:
+                hit = "(INJECTED)" in handle.read()
+            struck += hit
+            what = f"{call} {number} {error}"
+            if hit and (done.returncode != 1 or said not in done.stderr):
+                bad.append(f"{what}: exit status {done.returncode}, {done.stderr[-300:]}")
+            if where.seen() not in ({}, {imaging.NAME: image}):
+                bad.append(f"{what}: half an image is in sight")
+            done = where.run("pull", "9.9.9")
+            bad += [f"{what}, then: {line}" for line in is_there(where) or ([] if done.returncode == 0 else [done.stderr])]
+    report.counts["faults"] += struck
+    report.ok(not bad and struck > len(calls) * FAULTS // 3, f"{struck} faults of the disk", bad)
+
+
 def test_two(report, program, work, image):
     """Two at once: one waits for nobody and says so."""
     data, bad = imaging.archive(image), []
@@ -521,7 +552,7 @@ def main():
     report, program = tap.Report(), build.program()
     small, large = imaging.files(1 << 20), imaging.files(24 << 20)
     tests = {test_good: small, test_archives: small, test_bomb: small, test_pinned: small, test_servers: small,
-             test_ranges: large, test_kill: large, test_room: large, test_two: large, test_replace: small,
+             test_ranges: large, test_kill: large, test_room: large, test_faults: large, test_two: large, test_replace: small,
              test_record: small}
     wanted = sys.argv[1:]
     with corner.workspace("2g") as work:
@@ -530,7 +561,7 @@ def main():
                 test(report, program, work, image)
         if not wanted:
             test_broken(report, work, tests)
-    return report.finish(("archives", "servers", "ranges", "kills", "resumes"))
+    return report.finish(("archives", "servers", "ranges", "kills", "resumes", "faults"))
 
 
 if __name__ == "__main__":
