@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "host/image/image-hash.h"
+#include "host/image/image-pull.h"
 #include "host/image/image-use.h"
 #include "host/image/image-verify.h"
 #include "host/json.h"
@@ -176,6 +177,15 @@ static int rm(const struct image_ctx *c, char *names[], int n)
 	return code;
 }
 
+static void gc_pulls(const struct image_ctx *c)
+{
+	_cleanup_free_ char *names = pull_forget_all(&c->ctx->root,
+						     setting(&c->settings, KEY_IMAGE_DIR));
+
+	for (char *at = names, *end; (end = strchr(at, '\n')); at = end + 1)
+		printf("%-20.*s what a pull has left is removed\n", (int)(end - at), at);
+}
+
 /* What nobody needs and what a pull brings again, and nothing else. */
 static int gc(const struct image_ctx *c, const struct options *o)
 {
@@ -193,7 +203,7 @@ static int gc(const struct image_ctx *c, const struct options *o)
 
 		if (image->user)
 			printf("%-20s stays: needed by %s\n", image->name, image->user);
-		else if (!image->known)
+		else if (!image->fetchable)
 			printf("%-20s stays: no manifest could bring it again (image rm %s)\n",
 			       image->name, image->name);
 		else if (o->dry_run)
@@ -201,6 +211,8 @@ static int gc(const struct image_ctx *c, const struct options *o)
 		else if (remove_one(c, image->name) != EXIT_FINE)
 			code = EXIT_FAILED;
 	}
+	if (!o->dry_run)
+		gc_pulls(c);
 	return code;
 }
 

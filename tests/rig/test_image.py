@@ -323,6 +323,9 @@ def test_ranges(report, program, work, image):
         interrupted(where, url, data)
         at = where.state()
         shutil.copytree(where.path, f"{work}/half")
+        done = where.run("gc")
+        if imaging.NAME not in done.stdout or os.path.exists(where.path + IMAGES + "/.pull"):
+            bad.append(f"gc leaves half a pull: {done.stdout} {done.stderr}")
     bad += [] if at else ["nothing was stored"]
     fails = {"range-longer": "bytes, the right one"}
     for name in hostile.names("range"):

@@ -169,6 +169,9 @@ static void one_at_a_time(void **state)
 
 	begin(f, &s);
 	assert_int_equal(stage_open(&f->root, IMAGES, "i-1.0", &other), -EAGAIN);
+	/* Which leaves alone what is there. */
+	assert_int_equal(stage_begin(&s, "a", 1), 0);
+	assert_int_equal(stage_clear(&s), 0);
 	stage_close(&s);
 	begin(f, &other);
 	stage_close(&other);

@@ -30,6 +30,7 @@ struct pull {
 	int came_whole, end_sent, unpacked;
 	int whole; /* this source gives no parts */
 	int mixed; /* from several connections or runs: one of them may have been another file */
+	uint64_t heard_ms; /* when a half has said something last */
 	int lost;  /* what was written cannot be believed any more */
 	struct stage_cut cut;
 	int marking; /* a state was asked for */

@@ -323,15 +323,3 @@ enum pull_outcome pull_image(const struct root *root, const struct pull_request 
 	free(p);
 	return o;
 }
-
-void pull_forget(const struct root *root, const char *images, const char *name)
-{
-	_cleanup_free_ char *path = xasprintf("%s/.pull/%s", images, name);
-	struct stage s;
-
-	if (!root_exists(root, path) || hash_load() < 0 || stage_open(root, images, name, &s) < 0)
-		return;
-	if (stage_clear(&s) < 0)
-		log_warning("cannot remove what is left in %s", path);
-	stage_close(&s);
-}

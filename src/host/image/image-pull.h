@@ -44,5 +44,7 @@ struct pull_result {
 
 enum pull_outcome pull_image(const struct root *root, const struct pull_request *q,
 			     struct pull_result *ret) _must_check_;
-/* Removes what an earlier pull has left of an image that is there. */
-void pull_forget(const struct root *root, const char *images, const char *name);
+/* Removes what an earlier pull has left of an image, unless it is under way. 1: it did. */
+int pull_forget(const struct root *root, const char *images, const char *name);
+/* The same of all images; the names, each in a line, the caller's. */
+char *pull_forget_all(const struct root *root, const char *images) _must_check_;

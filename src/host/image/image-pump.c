@@ -16,6 +16,7 @@
 enum {
 	CHUNK = 64 << 10,
 	MARK_BYTES = 4 << 20, MARK_BYTES_MIN = 256 << 10, MARK_MS = 1000,
+	SILENT_MS = 60000, /* and what curl may wait: its half should have said so itself */
 	AT_A_TIME = 64, /* messages from one side before the other is looked at */
 };
 
@@ -151,6 +152,7 @@ static enum pull_outcome read_unpacked(struct pull *p)
 
 		if (r == -EAGAIN)
 			break;
+		p->heard_ms = clock_ms();
 		o = r == 1 ? take_unpacked(p) :
 			     pull_fail(p, PULL_CONTENT, "what unpacks it has ended early");
 	}
@@ -196,6 +198,7 @@ static enum pull_outcome read_net(struct pull *p)
 
 	if (r == -EAGAIN)
 		return PULL_DONE;
+	p->heard_ms = clock_ms();
 	if (r != 1)
 		return pull_fail(p, PULL_AGAIN, "what fetches it has ended early");
 	if (p->in->type == MESSAGE_DATA)
@@ -243,6 +246,18 @@ static enum pull_outcome take_saved(struct pull *p)
 	return r < 0 ? cannot_write(p, r) : PULL_DONE;
 }
 
+/* A half may have been talked into never saying a word again. */
+static enum pull_outcome judge_silence(struct pull *p)
+{
+	uint64_t most = SILENT_MS + (uint64_t)p->q->stall_s * 1000;
+
+	if (clock_ms() < p->heard_ms + most || (!p->slot.type && !p->net.pid && !p->end_sent))
+		return PULL_DONE;
+	if (p->slot.type || p->end_sent)
+		return pull_fail(p, PULL_CONTENT, "what unpacks it does not go on");
+	return pull_fail(p, PULL_AGAIN, "what fetches it does not go on");
+}
+
 static int wait_of(const struct pull *p, uint64_t until)
 {
 	int most = pull_progress_interval(&p->progress), left = until ? clock_left(until) : most;
@@ -257,6 +272,7 @@ enum pull_outcome pull_pump(struct pull *p, uint64_t until)
 {
 	enum pull_outcome o = PULL_DONE;
 
+	p->heard_ms = clock_ms();
 	while (o == PULL_DONE && !p->unpacked && (!until || clock_left(until))) {
 		struct pollfd fds[] = {
 			{ .fd = p->unpack.sock, .events = POLLIN },
@@ -277,6 +293,7 @@ enum pull_outcome pull_pump(struct pull *p, uint64_t until)
 		if (o == PULL_DONE) {
 			fill_slot(p);
 			send_slot(p);
+			o = judge_silence(p);
 		}
 		pull_progress_at(&p->progress, p->at);
 	}

@@ -62,6 +62,11 @@ int stage_open(const struct root *root, const char *images, const char *name,
 	/* Not "": that would be this system's own root. */
 	ret->root.path = xstrdup(PULLS);
 	r = ret->root.fd < 0 ? ret->root.fd : take_lock(ret);
+	/* Another's: nothing in here is this one's to tidy up. */
+	if (r < 0) {
+		closep(&ret->lock);
+		ret->lock = -1;
+	}
 	if (r == 0) {
 		ret->new = open_dir(ret->root.fd, NEW);
 		r = ret->new < 0 ? ret->new : 0;

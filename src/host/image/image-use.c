@@ -136,6 +136,7 @@ static int add_image(const struct root *root, const struct settings *s, const st
 	if (fd < 0 || image_read_digest(fd, ret->digest) < 0)
 		*ret->digest = '\0';
 	ret->known = a && *ret->digest && strcmp(a->digest, ret->digest) == 0;
+	ret->fetchable = ret->known && a->n_urls;
 	return image_user(root, s, ret->name, &ret->user);
 }
 

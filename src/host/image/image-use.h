@@ -14,6 +14,7 @@ struct installed_image {
 	char digest[SHA256_HEX + 1]; /* as its digest.txt says; "": it says none */
 	char *user;		     /* one who needs it; NULL: nobody */
 	int known;		     /* a manifest has it, with this digest */
+	int fetchable;		     /* and tells from where */
 };
 
 struct image_list {
