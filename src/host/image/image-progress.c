@@ -13,7 +13,7 @@
 #include "base/strbuf.h"
 #include "host/progress.h"
 
-enum { DRAW_MS = 200, SAY_MS = 1000, LOG_MS = 60000, BAR = 30, WIDTH = 79 };
+enum { DRAW_MS = 200, SAY_MS = 1000, LOG_MS = 60000, BAR = 24, WIDTH = 79 };
 #define MIB (1 << 20)
 
 void pull_progress_begin(struct pull_progress *p, const char *what, uint64_t from)
