@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "host/lib/lib-crypto.h"
 #include "host/lib/lib-curl.h"
 
@@ -21,6 +22,7 @@ enum {
 	CONNECT_S = 15,
 	SLOW_BYTES = 64, /* a second: less, for long, is a stall */
 	BUFFER = 64 << 10,
+	HELD_MS = 100, /* bytes may wait for others to go with */
 };
 
 struct fetching {
@@ -32,6 +34,10 @@ struct fetching {
 	uint64_t skip;
 	uint64_t at; /* bytes of the archive that were passed on, and those before */
 	char error[CURL_ERROR_SIZE];
+	/* curl gives 16 KiB at a time: one message for them all costs a quarter. */
+	unsigned char held[BUFFER];
+	size_t n_held;
+	uint64_t sent_ms;
 };
 
 int fetch_load(void)
@@ -42,6 +48,15 @@ int fetch_load(void)
 	return r < 0 ? r : libcurl_load();
 }
 
+static int send_held(struct fetching *f)
+{
+	int r = f->n_held ? message_send(f->sock, MESSAGE_DATA, NULL, 0, f->held, f->n_held) : 0;
+
+	f->n_held = 0;
+	f->sent_ms = clock_ms();
+	return r;
+}
+
 _printf_(3, 4) static void fail(struct fetching *f, enum fail kind, const char *fmt, ...)
 {
 	_cleanup_free_ char *text = NULL;
@@ -49,6 +64,8 @@ _printf_(3, 4) static void fail(struct fetching *f, enum fail kind, const char *
 
 	if (f->ended)
 		return;
+	/* What came before is good. */
+	(void)!send_held(f);
 	va_start(ap, fmt);
 	text = xvasprintf(fmt, ap);
 	va_end(ap);
@@ -141,10 +158,11 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 		fail(f, FAIL_CONTENT, "it is longer than it should be");
 		return 0;
 	}
-	for (size_t at = skipped; at < len; at += BUFFER) {
-		size_t some = len - at < BUFFER ? len - at : BUFFER;
-
-		if (message_send(f->sock, MESSAGE_DATA, NULL, 0, data + at, some) < 0)
+	for (size_t at = skipped, some; at < len; at += some) {
+		some = len - at < BUFFER - f->n_held ? len - at : BUFFER - f->n_held;
+		memcpy(f->held + f->n_held, data + at, some);
+		f->n_held += some;
+		if ((f->n_held == BUFFER || clock_ms() >= f->sent_ms + HELD_MS) && send_held(f) < 0)
 			return 0;
 	}
 	return len;
@@ -223,19 +241,21 @@ static void perform(struct fetching *f)
 	if (f->plan->size && f->at != f->plan->size)
 		fail(f, FAIL_AGAIN, "the server closed after %llu of %llu bytes",
 		     (unsigned long long)f->at, (unsigned long long)f->plan->size);
-	else
+	else if (send_held(f) == 0)
 		(void)!message_send(f->sock, MESSAGE_END, NULL, 0, NULL, 0);
 }
 
 void fetch_run(void *arg, int fd _unused_, int sock)
 {
-	struct fetching f = { .plan = arg, .sock = sock };
+	struct fetching *f = xcalloc(1, sizeof(*f));
 
-	f.at = f.plan->from;
+	f->plan = arg;
+	f->sock = sock;
+	f->at = f->plan->from;
 	if (sym_curl_global_init(CURL_GLOBAL_DEFAULT) == 0)
-		f.easy = sym_curl_easy_init();
-	if (f.easy)
-		perform(&f);
+		f->easy = sym_curl_easy_init();
+	if (f->easy)
+		perform(f);
 	else
 		message_fail(sock, FAIL_INTERNAL, "libcurl does not start");
 }

@@ -15,7 +15,7 @@
 
 enum {
 	CHUNK = 64 << 10,
-	MARK_BYTES = 4 << 20, MARK_BYTES_MIN = 256 << 10, MARK_MS = 1000,
+	MARK_BYTES = 32 << 20, MARK_BYTES_MIN = 256 << 10, MARK_MS = 250,
 	SILENT_MS = 60000, /* and what curl may wait: its half should have said so itself */
 	AT_A_TIME = 64, /* messages from one side before the other is looked at */
 };

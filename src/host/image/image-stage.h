@@ -4,7 +4,7 @@
  * file system, root's alone. `new` is the image, `state` what a later run goes on from.
  *
  * How a pull goes on after whatever ended it. Gzip cannot be entered in its middle without what
- * came before, so every few seconds the whole pipeline is cut at one byte of the archive: SHA-256
+ * came before, so a few times a second the whole pipeline is cut at one byte of the archive: SHA-256
  * there, the inflater with its window, the tar reader, the length of every file. All of that is
  * plain memory and is copied while the pipeline runs on. A child then makes the files durable
  * and, after that, replaces `state` in one step. A file may by then be longer than its cut says:
