@@ -139,7 +139,7 @@ DEPS_check = $(DEPS_deb) $(DEPS_container) clang libclang-rt-dev shellcheck lint
 	codespell cppcheck haproxy openssl curl jq strace libfuse3-dev fuse3 e2fsprogs qemu-system-x86 \
 	qemu-utils prometheus \
 	chromium
-DEPS_bench = $(DEPS_build) $(DEPS_container) gettext-base strace qemu-system-x86 openssl
+DEPS_bench = $(DEPS_build) $(DEPS_container) gettext-base strace qemu-system-x86 openssl curl cryptsetup-bin
 deps-deb deps-container deps-check deps-bench:
 	$(Q)tests/tools/apt-need $(DEPS_$(@:deps-%=%))
 
