@@ -11,6 +11,7 @@ import stat
 import subprocess
 import threading
 import unittest
+import urllib.request
 
 from test_lifecycle import KeyProvider
 from vmmhost import ROOT, HostTest, alive, free_port, wait_until
@@ -375,6 +376,27 @@ class DeployTest(HostTest):
         self.await_said(others[0][1], "ready: ")
         self.assertEqual(0, others[0][0].wait(DEADLINE))
         self.assertEqual((1, 1), (self.between.creates, len(self.vms())))
+
+    def test_one_at_a_time_makes_the_keys(self):
+        """Another deployment may be making them: the KMS would start with a mixture of its keys and ours."""
+        other = None
+
+        def another_deployment():
+            nonlocal other
+            other = open(self.h.path("run/dstack/.kms-lock"), "r+b")
+            self.addCleanup(other.close)
+            # It gets the lock when the virtual machine is on record, which has not booted by then.
+            threading.Thread(target=fcntl.lockf, args=(other, fcntl.LOCK_EX), daemon=True).start()
+
+        self.between.on_create = another_deployment
+        self.start()
+        process, notify = self.deploy_in_background("one")
+        self.await_said(notify, "waiting for another kms deploy", never="the KMS's keys")
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=DEADLINE) as page:
+            self.assertIn(b"No root keys yet", page.read())
+        fcntl.lockf(other, fcntl.LOCK_UN)
+        self.await_said(notify, "ready: ")
+        self.assertEqual(0, process.wait(DEADLINE))
 
     def test_waits_for_the_lock_and_finds_what_it_made(self):
         """The answer comes while another verb has the lock: recorded later, never made again."""
