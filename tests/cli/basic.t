@@ -40,6 +40,7 @@ is "set the same" 0 'unchanged' h config set DOMAIN=example.org
 is "set all or nothing" 3 'KMS_PORT: not a port.*' h config set KMS_NAME=x KMS_PORT=70000
 is "nothing of it was stored" 0 '^kms$' h config get KMS_NAME
 is "unknown key names the nearest" 3 'unknown key "DOMAN"; did you mean DOMAIN' h config set DOMAN=x
+is "unknown key like none" 3 "unknown key \"FOO\"; .dstack-host config list. shows all" h config set FOO=x
 is "redacted in the list" 0 'ETH_RPC_URLS=https://rpc.example.org:443/\.\.\.$' sh -c "'$host' --root '$root' config set ETH_RPC_URLS=https://u:p@rpc.example.org/v2/secretkey >/dev/null 2>&1; '$host' --root '$root' config list"
 is "credentials are not in the list" 1 '^$' sh -c "'$host' --root '$root' config list 2>&1 | grep -E 'secretkey|u:p'"
 is "unset" 0 'changed' h config unset PCCS_PORT

@@ -39,7 +39,7 @@ static void wrong_input_is_named_with_line(void **state)
 	} cases[] = {
 		{ "DOMAIN=a b\n", CONF ":1: DOMAIN: not a domain name (like example.org): \"a b\"\n" },
 		{ "# c\n\nPCCS_PORT=70000", CONF ":3: PCCS_PORT: not a port (1-65535): \"70000\"\n" },
-		{ "D\xc3\xa9 =x\n", CONF ":1: D???: unknown key; did you mean DOMAIN?\n" },
+		{ "D\xc3\xa9 =x\n", CONF ":1: D???: unknown key; `dstack-host config list` shows all that there are\n" },
 		{ "DOMAN=x\n", CONF ":1: DOMAN: unknown key; did you mean DOMAIN?\n" },
 		{ "DOMAIN=a.b\nDOMAIN=c.d\n", CONF ":2: DOMAIN: set twice, first on line 1\n" },
 		{ "just text\n", CONF ":1: not KEY=value\n" },

@@ -40,9 +40,11 @@ static int known_key(struct import *im, const char *name)
 {
 	int id = key_find(name);
 
-	if (id < 0)
-		diag_add(&im->diag, NULL, 0, NULL, "unknown key \"%.64s\"; did you mean %s?",
-			 name, key_nearest(name));
+	if (id < 0) {
+		_cleanup_free_ char *hint = key_hint(name);
+
+		diag_add(&im->diag, NULL, 0, NULL, "unknown key \"%.64s\"; %s", name, hint);
+	}
 	return id;
 }
 
