@@ -25,7 +25,8 @@ DEADLINE = 60
 SOCKET = "run/dstack/vmm/vmm.sock"
 # No KMS gets so far that it boots: these hold for upstream's VMM, too.
 WITHOUT_GUEST = ("test_waits_for_a_setting", "test_another_compose_of_that_name_is_left_alone", "test_no_image_no_kms",
-                 "test_a_port_in_use", "test_a_damaged_record_stops_it")
+                 "test_a_port_in_use", "test_a_damaged_record_stops_it",
+                 "test_machines_are_looked_for_where_the_vmm_keeps_them")
 
 
 class Between:
@@ -271,6 +272,20 @@ class DeployTest(HostTest):
         os.unlink(self.h.path("var/lib/dstack/kms/deploy.json"))
         self.assertIn("another one would have other keys", self.deploy(1))
         self.assertEqual(([], 1), (self.vms(), self.between.creates))
+
+    def test_machines_are_looked_for_where_the_vmm_keeps_them(self):
+        """Not at VM_DIR, where the operator's own vmm.toml says otherwise."""
+        self.start()
+        hidden = "elsewhere/vm/00000000-0000-0000-0000-00000000000a"
+        os.makedirs(self.h.path(hidden))
+        self.h.write(f"{hidden}/vm-manifest.json", json.dumps({"name": "kms"}))
+        self.h.write("etc/dstack/vmm.toml", 'run_path = "/elsewhere/vm"\n')
+        self.assertIn(f"/{hidden} holds a virtual machine named kms", self.deploy(1))
+        self.assertEqual(([], 0), (self.vms(), self.between.creates))
+        os.makedirs(self.h.path("var/lib/dstack/kms"), exist_ok=True)
+        self.h.write("etc/dstack/vmm.toml", "")
+        os.rename(self.h.path(hidden), self.h.path("vm", os.path.basename(hidden)))
+        self.assertIn("/vm/00000000-0000-0000-0000-00000000000a holds a virtual machine", self.deploy(1))
 
     def test_a_damaged_record_stops_it(self):
         self.start()

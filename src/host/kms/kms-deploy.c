@@ -17,6 +17,7 @@
 #include "host/kms/kms-steps.h"
 #include "host/kms/kms-view.h"
 #include "host/progress.h"
+#include "host/render/vmm-toml.h"
 
 /* Upstream tells nobody when a VM appears or a KMS answers: it is asked again. */
 #define TICK_S 1
@@ -186,6 +187,7 @@ static enum step found(struct deploy *d, const struct kms_look *look)
 static enum step act(struct deploy *d, const struct kms_look *look)
 {
 	const char *name = d->recorded ? d->record.name : d->plan.record.name;
+	_cleanup_free_ char *dir = NULL;
 
 	switch (look->what) {
 	case KMS_VM_OURS:
@@ -202,9 +204,10 @@ static enum step act(struct deploy *d, const struct kms_look *look)
 		break;
 	case KMS_VM_GONE:
 	default:
+		dir = vmm_dir(d->root, d->s);
 		log_error("the KMS was deployed as virtual machine %s, which dstack-vmm does not "
 			  "show; not making another (%s/%s, journalctl -u dstack-vmm)",
-			  d->record.vm_id, setting(d->s, KEY_VM_DIR), d->record.vm_id);
+			  d->record.vm_id, dir, d->record.vm_id);
 		break;
 	}
 	return deploy_end(d, KMS_FAILED);

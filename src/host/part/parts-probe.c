@@ -10,6 +10,7 @@
 #include "host/kms/kms-view.h"
 #include "host/kms/kms.h"
 #include "host/part/parts.h"
+#include "host/render/vmm-toml.h"
 #include "host/vmm/vmm.h"
 
 static enum part_state silent(struct finding *f, char *trouble)
@@ -249,7 +250,7 @@ static char *orphans(const struct part_view *v, const struct peer_answer *list)
 	size_t n_all = v->processes.n, n = 0;
 	_cleanup_free_ const struct vm_process **who = xcalloc(n_all + 1, sizeof(*who));
 	_cleanup_free_ const char **ids = xcalloc(n_all + 1, sizeof(*ids));
-	_cleanup_free_ char **names = xcalloc(n_all + 1, sizeof(*names));
+	_cleanup_free_ char **names = xcalloc(n_all + 1, sizeof(*names)), *dir = NULL;
 	_cleanup_strbuf_ struct strbuf sb = { 0 };
 
 	for (size_t i = 0; i < n_all; i++) {
@@ -261,7 +262,8 @@ static char *orphans(const struct part_view *v, const struct peer_answer *list)
 		ids[n] = p->id;
 		who[n++] = p;
 	}
-	vmdir_names(v->root, setting(v->settings, KEY_VM_DIR), ids, n, names);
+	dir = vmm_dir(v->root, v->settings);
+	vmdir_names(v->root, dir, ids, n, names);
 	for (size_t i = 0; i < n; i++) {
 		sb_addf(&sb, "%s%s (pid %d)", i ? ", " : "", names[i] ? names[i] : ids[i],
 			who[i]->pid);
