@@ -70,7 +70,10 @@ is "measure says what it lacks" 2 'name a machine' h measure
 is "measure of an image needs its size" 2 '--image needs --vcpu and --memory' h measure --image x
 is "measure of no image" 1 'metadata.json: No such file' h measure --image x --vcpu 1 --memory 64 --no-qemu
 is "measure with a wrong size" 2 'not a number of MiB' h measure --image x --vcpu 1 --memory 1
+is "measure records machines alone" 2 '--record goes with --vm' h measure --record --image x --vcpu 1 --memory 64
+is "a paused TD is not booted" 2 '--td does not go with' h measure --image x --vcpu 1 --memory 64 --td --booted
 is "measure compares two" 2 'takes two words' h measure --compare x
+is "drain --end without systemd" 1 'nothing to drain|needs root' h drain --end
 is "help as a verb" 0 'Usage: dstack-host' "$host" help
 is "no temporary is left" 1 '^$' sh -c "find '$root' -name '*.dstack-new' | grep ."
 echo "1..$n"

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/fileio.h"
+#include "base/log.h"
 #include "base/parse.h"
 #include "base/strbuf.h"
 #include "host/kms/kms.h"
@@ -228,9 +229,19 @@ int import_commit_all(const struct root *root, struct import *im)
 	return r < 0 ? r : changed;
 }
 
+/* Never asked, always preseeded: what the file sets wins. */
 static int settings_word(const char *word, void *arg)
 {
-	import_word(arg, word);
+	struct import *im = arg;
+	size_t n = strcspn(word, "=");
+	_cleanup_free_ char *name = xstrndup(word, n);
+	int id = key_find(name);
+
+	if (id < 0 || !word[n] || !im->old[id])
+		import_word(im, word);
+	else if (strcmp(im->old[id], word + n + 1) != 0)
+		log_info("%s stays as it is in " HOSTCONF_PATH ", which wins over a preseed",
+			 name);
 	return 0;
 }
 
