@@ -70,6 +70,11 @@ static enum part_state judge_container(const struct part_view *v, const char *na
 		value += len + 1;
 		if (strncmp(value, "running ", 8) == 0 && !strstr(value, "(unhealthy)"))
 			return finding_set(f, PART_OK, "%s", value + 8);
+		if (strncmp(value, "restarting ", 11) == 0) {
+			finding_fix(f, "sudo docker logs --tail 50 %s", name);
+			return finding_set(f, PART_FAILED, "its container ends again and again: %s",
+					   value + 11);
+		}
 		return silent(f, xasprintf("container is %s", value));
 	}
 	return silent(f, xstrdup("there is no such container"));
