@@ -9,6 +9,7 @@
 #include "cmd/cmd.h"
 #include "host/apply.h"
 #include "host/conf/secrets.h"
+#include "host/vmm/drain.h"
 
 static struct timespec changed_at(const struct root *root, const char *path)
 {
@@ -62,6 +63,23 @@ static int refresh_one(const struct cmd_ctx *ctx, struct units *u, const struct 
 	return units_do(u, c->verb, c->unit);
 }
 
+/* A host that somebody has drained stays so, whatever is changed or installed meanwhile. */
+static int start_host(struct units *u)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t since;
+	int r = drained_since(u, &since);
+
+	if (r > 0) {
+		text = drained_text(since);
+		log_info("%s, and stays so; to start this host: " DRAINED_END, text);
+		return EXIT_FINE;
+	}
+	if (r == 0)
+		r = units_do(u, UNIT_START, "dstack-host.target");
+	return r < 0 ? cmd_failed(r, "start dstack-host.target") : EXIT_FINE;
+}
+
 static int refresh(const struct cmd_ctx *ctx, const struct render_result *results, size_t n)
 {
 	_cleanup_units_ struct units *u = NULL;
@@ -78,8 +96,7 @@ static int refresh(const struct cmd_ctx *ctx, const struct render_result *result
 		if (r < 0)
 			log_warning("%s: %s", consumers[i].unit, strerror(-r));
 	}
-	r = units_do(u, UNIT_START, "dstack-host.target");
-	return r < 0 ? cmd_failed(r, "start dstack-host.target") : EXIT_FINE;
+	return start_host(u);
 }
 
 static int render_everything(const struct cmd_ctx *ctx, const struct render_ctx *rc,
@@ -135,7 +152,7 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[] _unused_)
 const struct command cmd_apply = {
 	.name = "apply",
 	.usage = "",
-	.summary = "Renders, restarts what runs with older files, starts the host.",
+	.summary = "Renders, restarts what runs with older files, starts a host that is not drained.",
 	.flags = CMD_INTERNAL,
 	.run = run,
 };

@@ -19,6 +19,7 @@
 #include "cmd/cmd.h"
 #include "host/part/parts.h"
 #include "host/progress.h"
+#include "host/render/vmm-toml.h"
 
 #define TICK_MS 200
 /* Nobody can tell us when a port opens, so it is asked; after this time less often. */
@@ -31,6 +32,7 @@ struct await {
 	int if_needed; /* only while some virtual machine needs the key provider */
 	uint64_t start, deadline; /* 0: none */
 	int pidfd;		  /* of the process that is to answer, -1: not known */
+	char *cause;		  /* what it really waits for, when last looked; NULL: itself */
 	char *said;
 };
 
@@ -38,9 +40,11 @@ struct await {
 static void say(struct await *a, const char *detail)
 {
 	const char *title = parts[a->part].title;
-	char *text = detail && strncmp(detail, "for ", 4) == 0 ?
-			     xasprintf("waiting %s", detail) :
-			     xasprintf("waiting for %s: %s", title, detail ? detail : "no answer");
+	char *text = a->cause ? xasprintf("waiting for %s", a->cause) :
+		     detail && strncmp(detail, "for ", 4) == 0 ?
+				xasprintf("waiting %s", detail) :
+				xasprintf("waiting for %s: %s", title,
+					  detail ? detail : "no answer");
 
 	if (!a->said || strcmp(a->said, text) != 0)
 		progress_say("%s", text);
@@ -48,8 +52,18 @@ static void say(struct await *a, const char *detail)
 	a->said = text;
 }
 
-/* One look: 1 done, 0 not yet, or -errno. */
-static int look(struct await *a)
+/* Its own silence says little where what it needs has failed: that is asked too, now and then. */
+static void look_for_cause(struct await *a, const struct settings *s, int hidden)
+{
+	_cleanup_(part_view_free) struct part_view v = { .settings_hidden = hidden };
+
+	part_view_fill(&v, &a->ctx->root, s, part_needs_probes(a->part), 0, 1);
+	free(a->cause);
+	a->cause = part_cause(&v, a->part);
+}
+
+/* One look: 1 done, 0 not yet, or -errno. thorough: at what it needs, too. */
+static int look(struct await *a, int thorough)
 {
 	_cleanup_(part_view_free) struct part_view v = { 0 };
 	_cleanup_settings_ struct settings s = { 0 };
@@ -60,7 +74,9 @@ static int look(struct await *a)
 	if (r < 0)
 		return r;
 	if (a->if_needed) {
-		r = vmdir_needs_key_provider(&a->ctx->root, setting(&s, KEY_VM_DIR));
+		_cleanup_free_ char *dir = vmm_dir(&a->ctx->root, &s);
+
+		r = vmdir_needs_key_provider(&a->ctx->root, dir);
 		if (r <= 0)
 			return r < 0 ? r : 1;
 	}
@@ -68,6 +84,8 @@ static int look(struct await *a)
 	part_view_fill(&v, &a->ctx->root, &s, p->probes, 0, !p->judge);
 	part_judge_alone(&v, a->part, &f);
 	done = f.state == PART_OK || f.state == PART_OFF;
+	if (!done && thorough && p->needs)
+		look_for_cause(a, &s, hidden);
 	if (!done)
 		say(a, f.detail);
 	findings_free(&f, 1);
@@ -95,11 +113,14 @@ static int await_loop(struct await *a, int timer)
 	for (unsigned n = 0;; n++) {
 		int r = 0;
 
-		if (clock_ms() - a->start < EAGER_MS || n % SLOW_TICKS == 0)
-			r = look(a);
+		int last = a->deadline && clock_ms() >= a->deadline;
+
+		/* The first ten are the time that a start takes. */
+		if (last || clock_ms() - a->start < EAGER_MS || n % SLOW_TICKS == 0)
+			r = look(a, last || (n && n % SLOW_TICKS == 0));
 		if (r != 0)
 			return r < 0 ? r : 0;
-		if (a->deadline && clock_ms() >= a->deadline)
+		if (last)
 			return -ETIMEDOUT;
 		r = wait_tick(a, timer);
 		if (r < 0)
@@ -173,6 +194,7 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 	a.part = (size_t)part;
 	a.pidfd = pidfd;
 	code = await(&a);
+	free(a.cause);
 	free(a.said);
 	return code;
 }

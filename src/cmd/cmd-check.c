@@ -9,6 +9,7 @@
 #include "base/parse.h"
 #include "cmd/cmd.h"
 #include "host/check/check-print.h"
+#include "host/check/image-record.h"
 
 #define TIMEOUT_MS 3000
 
@@ -17,6 +18,7 @@ enum format { FORMAT_TEXT, FORMAT_JSON, FORMAT_TAP, FORMAT_LIST };
 struct options {
 	enum format format;
 	unsigned timeout_ms;
+	int full;
 };
 
 struct judged {
@@ -61,6 +63,9 @@ static int check(const struct cmd_ctx *ctx, const struct options *o, const char 
 
 	if (r < 0)
 		return cmd_failed(r, "read the settings");
+	r = o->full ? image_record_make(&ctx->root, &s) : 0;
+	if (r < 0)
+		return cmd_failed(r, "record what the guest image's files are");
 	check_view_fill(&v, &ctx->root, &s, hidden, wanted, checks_probes(wanted), o->timeout_ms);
 	j.verdicts = xcalloc(j.n, sizeof(*j.verdicts));
 	checks_run(&v, j.verdicts);
@@ -87,7 +92,8 @@ static int parse_options(int argc, char *argv[], struct options *o)
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },	 { "tap", no_argument, NULL, 't' },
 		{ "list", no_argument, NULL, 'l' },	 { "timeout", required_argument, NULL, 'T' },
-		{ "help", no_argument, NULL, 'h' },	 { 0 },
+		{ "full", no_argument, NULL, 'f' },	 { "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	int c, r;
 
@@ -99,7 +105,9 @@ static int parse_options(int argc, char *argv[], struct options *o)
 			cmd_help(&cmd_check);
 			return -1;
 		}
-		if (c != 'T')
+		if (c == 'f')
+			o->full = 1;
+		else if (c != 'T')
 			o->format = c == 'j' ? FORMAT_JSON : c == 't' ? FORMAT_TAP : FORMAT_LIST;
 	}
 	return EXIT_FINE;
@@ -124,7 +132,7 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 
 const struct command cmd_check = {
 	.name = "check",
-	.usage = "[GROUP|ID...] [--json|--tap|--list] [--timeout SECONDS]",
+	.usage = "[GROUP|ID...] [--json|--tap|--list] [--timeout SECONDS] [--full]",
 	.summary = "Proves the host, and says cause and fix of what fails.",
 	.run = run,
 };

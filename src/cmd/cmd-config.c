@@ -61,8 +61,11 @@ static int find_key(const char *name)
 {
 	int id = key_find(name);
 
-	if (id < 0)
-		log_error("unknown key \"%.64s\"; did you mean %s?", name, key_nearest(name));
+	if (id < 0) {
+		_cleanup_free_ char *hint = key_hint(name);
+
+		log_error("unknown key \"%.64s\"; %s", name, hint);
+	}
 	return id;
 }
 

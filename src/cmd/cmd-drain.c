@@ -19,13 +19,12 @@
 #include "cmd/cmd.h"
 #include "host/vmm/drain.h"
 #include "host/part/parts.h"
-#include "host/vmm/slice.h"
 #include "host/units.h"
 
 #define SUPERVISOR "dstack-supervisor.service"
-#define DRAINED "dstack-drained.target"
 /* The target cannot be started by hand; this one reaches it, once nothing runs any more. */
 #define NOTE "dstack-drained.service"
+#define STARTER "dstack-host-start.service"
 #define GUEST_MS 30000
 /* dstack-drain.service gives 180 s for all of it. */
 #define GUEST_AT_SHUTDOWN_MS 90000
@@ -34,30 +33,16 @@
 #define REST_MS 10000
 #define UNIT_MS 30000
 #define TICK_MS 100
+/* With --yes: who starts them faster than they end has them ended with the supervisor. */
+#define ROUNDS 5
 
-static int confirm(const struct cmd_ctx *ctx, const struct drain *d)
+/* Has the operator said yes to these? */
+static int confirm(const char *what, const char *names)
 {
-	_cleanup_slice_processes_ struct slice_processes list = { 0 };
-	_cleanup_strbuf_ struct strbuf names = { 0 };
 	char line[16];
 
-	if (!isatty(STDIN_FILENO)) {
-		log_error("drain ends every virtual machine of this host; say --yes to do it");
-		return EXIT_FAILED;
-	}
-	for (size_t i = 0; i < d->n; i++)
-		sb_addf(&names, "%s%s", i ? ", " : "", d->guests[i].name);
-	if (!names.len && slice_list(&ctx->root, &list) == 0 && list.n) {
-		_cleanup_free_ char *text = slice_processes_text(&list);
-
-		sb_add(&names, text);
-	}
-	fprintf(stderr, "This ends the supervisor and every virtual machine: %s.\nType yes to go on: ",
-		names.len ? names.data : "none runs");
-	if (fgets(line, sizeof(line), stdin) && strcmp(line, "yes\n") == 0)
-		return EXIT_FINE;
-	log_error("nothing was done");
-	return EXIT_FAILED;
+	fprintf(stderr, "%s: %s.\nType yes to go on: ", what, names);
+	return fgets(line, sizeof(line), stdin) && strcmp(line, "yes\n") == 0;
 }
 
 static int in_state(const struct unit_state *s, const char *state)
@@ -78,7 +63,7 @@ static int has_ended(struct units *u)
 static int is_noted(struct units *u)
 {
 	_cleanup_unit_state_ struct unit_state target = { 0 }, note = { 0 };
-	int r = units_get(u, DRAINED, &target);
+	int r = units_get(u, DRAINED_TARGET, &target);
 
 	if (r == 0)
 		r = units_get(u, NOTE, &note);
@@ -157,7 +142,7 @@ static int note_drained(struct units *u)
 
 	if (r == 0)
 		r = wait_until(u, is_noted, clock_ms() + UNIT_MS);
-	return r < 0 ? cmd_failed(r, "reach " DRAINED " (see systemctl status " NOTE ")") :
+	return r < 0 ? cmd_failed(r, "reach " DRAINED_TARGET " (see systemctl status " NOTE ")") :
 		       EXIT_FINE;
 }
 
@@ -171,17 +156,11 @@ static void ask_guests(struct drain *d, unsigned wait_ms)
 	drain_ask(d, wait_ms);
 }
 
-static int drain(const struct cmd_ctx *ctx, struct units *u, struct drain *d)
+/* Their supervisor and what it leaves; who has said yes to the guests has said yes to it. */
+static int end_all(const struct cmd_ctx *ctx, struct units *u, struct drain *d)
 {
-	size_t n;
-	int code;
+	int code = end_supervisor(ctx, u);
 
-	ask_guests(d, GUEST_MS);
-	n = drain_living(d);
-	if (n)
-		log_warning("%zu did not shut down and %s stopped", n, n == 1 ? "is" : "are");
-	drain_stop(d);
-	code = end_supervisor(ctx, u);
 	if (code == EXIT_FINE)
 		code = end_rest(ctx, u);
 	drain_mark_started(d);
@@ -191,13 +170,17 @@ static int drain(const struct cmd_ctx *ctx, struct units *u, struct drain *d)
 		return code;
 	/* A supervisor that was killed leaves its unit failed; that is over now. */
 	(void)!units_do(u, UNIT_RESET_FAILED, SUPERVISOR);
-	log_info("drained; to start the host again: sudo systemctl start dstack-host-start");
+	log_info("drained; to start the host again: " DRAINED_END);
 	return EXIT_FINE;
 }
 
 /* systemd ends VMM and supervisor right after this; a target cannot be started any more. */
-static int at_shutdown(struct drain *d, const char *trouble)
+static int at_shutdown(struct drain *d)
 {
+	_cleanup_free_ char *trouble = NULL, *names = drain_look(d, &trouble);
+
+	if (names)
+		log_info("the system goes down under %s", names);
 	if (trouble)
 		log_warning("%s; guests are ended without being asked", trouble);
 	ask_guests(d, GUEST_AT_SHUTDOWN_MS);
@@ -205,23 +188,114 @@ static int at_shutdown(struct drain *d, const char *trouble)
 	return EXIT_FINE;
 }
 
-static int on_request(const struct cmd_ctx *ctx, struct units *u, struct drain *d, int yes,
-		      const char *trouble)
+static void shut_down(struct drain *d, const char *trouble)
 {
-	int code = yes ? EXIT_FINE : confirm(ctx, d), r;
-	_cleanup_close_ int held = -1;
+	size_t n;
 
-	if (code != EXIT_FINE)
-		return code;
-	/* A start under way would bring up again what this ends. */
-	r = drain_hold(&ctx->root, &held);
+	if (trouble)
+		log_warning("%s; guests are ended without being asked", trouble);
+	ask_guests(d, GUEST_MS);
+	n = drain_living(d);
+	if (n)
+		log_warning("%zu did not shut down and %s stopped", n, n == 1 ? "is" : "are");
+	drain_stop(d);
+}
+
+/*
+ * Looks again before and after: the VMM goes on to start what it is told to, while the operator
+ * reads and while guests shut down. What he was not shown is not ended without another yes.
+ */
+static int end_guests(struct drain *d, int yes)
+{
+	for (unsigned round = 0; round < ROUNDS || !yes; round++) {
+		_cleanup_free_ char *trouble = NULL, *more = drain_look(d, &trouble);
+
+		if (round && !more)
+			break;
+		if (more && yes)
+			log_info("ending what was started meanwhile: %s", more);
+		if (more && !yes && !confirm("Started meanwhile", more)) {
+			if (round)
+				log_error("the supervisor runs on, and so does %s", more);
+			else
+				log_error("nothing was done");
+			return EXIT_FAILED;
+		}
+		shut_down(d, trouble);
+	}
+	return EXIT_FINE;
+}
+
+/* From here on no supervisor starts: that would bring up again what this ends. */
+static int hold(const struct cmd_ctx *ctx, int *ret_fd)
+{
+	int r = drain_hold(&ctx->root, ret_fd);
+
 	if (r == -EBUSY)
 		log_error("another drain is under way");
 	if (r < 0)
 		return r == -EBUSY ? EXIT_LOCKED : cmd_failed(r, "keep the supervisor from starting");
-	if (trouble)
-		log_warning("%s; guests are ended without being asked", trouble);
-	return drain(ctx, u, d);
+	return EXIT_FINE;
+}
+
+static int on_request(const struct cmd_ctx *ctx, struct units *u, struct drain *d, int yes)
+{
+	_cleanup_free_ char *trouble = NULL, *names = drain_look(d, &trouble);
+	_cleanup_close_ int held = -1;
+	int code;
+
+	if (!yes && !isatty(STDIN_FILENO)) {
+		log_error("drain ends every virtual machine of this host; say --yes to do it");
+		return EXIT_FAILED;
+	}
+	if (!yes && !confirm("This ends the supervisor and every virtual machine",
+			     names ? names : "none runs")) {
+		log_error("nothing was done");
+		return EXIT_FAILED;
+	}
+	code = hold(ctx, &held);
+	if (code != EXIT_FINE)
+		return code;
+	if (yes && names)
+		log_info("ending %s", names);
+	code = end_guests(d, yes);
+	return code == EXIT_FINE ? end_all(ctx, u, d) : code;
+}
+
+/* 1: not drained (any more), 0: still, or -errno. */
+static int is_over(struct units *u)
+{
+	uint64_t since;
+	int r = drained_since(u, &since);
+
+	return r < 0 ? r : !r;
+}
+
+static int end_drain(const struct cmd_ctx *ctx, struct units *u)
+{
+	_cleanup_close_ int held = -1;
+	int code = hold(ctx, &held), r;
+
+	if (code != EXIT_FINE)
+		return code;
+	r = is_over(u);
+	if (r > 0) {
+		log_info("this host is not drained");
+		return EXIT_FINE;
+	}
+	if (r == 0)
+		r = units_do(u, UNIT_STOP, DRAINED_TARGET);
+	if (r == 0)
+		r = wait_until(u, is_over, clock_ms() + UNIT_MS);
+	if (r < 0)
+		return cmd_failed(r, "end " DRAINED_TARGET);
+	close(held);
+	held = -1;
+	r = units_do(u, UNIT_START, STARTER);
+	if (r < 0)
+		return cmd_failed(r, "start " STARTER);
+	log_info("starting; dstack-host status tells how it goes");
+	return EXIT_FINE;
 }
 
 static int open_units(const struct cmd_ctx *ctx, struct units **u)
@@ -240,17 +314,19 @@ static int open_units(const struct cmd_ctx *ctx, struct units **u)
 	return r < 0 ? cmd_failed(r, "reach systemd") : EXIT_FINE;
 }
 
-static int run_drain(const struct cmd_ctx *ctx, int yes, int shutdown)
+static int run_drain(const struct cmd_ctx *ctx, int yes, int how)
 {
 	_cleanup_settings_ struct settings s = { 0 };
-	_cleanup_free_ char *trouble = NULL, *state = NULL;
+	_cleanup_free_ char *state = NULL;
 	_cleanup_units_ struct units *u = NULL;
-	_cleanup_drain_ struct drain d = { 0 };
+	_cleanup_drain_ struct drain d = { .root = &ctx->root, .settings = &s };
 	int hidden, r, code = open_units(ctx, &u);
 
 	if (code != EXIT_FINE)
 		return code;
-	if (shutdown) {
+	if (how == 'e')
+		return end_drain(ctx, u);
+	if (how == 's') {
 		r = units_system_state(u, &state);
 		if (r < 0)
 			return cmd_failed(r, "ask systemd whether the system goes down");
@@ -260,21 +336,19 @@ static int run_drain(const struct cmd_ctx *ctx, int yes, int shutdown)
 	r = parts_settings(&ctx->root, &s, &hidden);
 	if (r < 0)
 		return cmd_failed(r, "read the settings");
-	r = drain_find(&ctx->root, &s, &d, &trouble);
-	if (r < 0 && !trouble)
-		trouble = xstrdup(strerror(-r));
-	return shutdown ? at_shutdown(&d, trouble) : on_request(ctx, u, &d, yes, trouble);
+	return how == 's' ? at_shutdown(&d) : on_request(ctx, u, &d, yes);
 }
 
 static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 {
 	static const struct option options[] = {
 		{ "yes", no_argument, NULL, 'y' },
+		{ "end", no_argument, NULL, 'e' },
 		{ "at-shutdown", no_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL },
 	};
-	int c, yes = 0, shutdown = 0;
+	int c, yes = 0, how = 0;
 
 	while ((c = getopt_long(argc, argv, "yh", options, NULL)) >= 0) {
 		if (c == 'h') {
@@ -286,16 +360,16 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 		if (c == 'y')
 			yes = 1;
 		else
-			shutdown = 1;
+			how = c;
 	}
 	if (optind < argc)
 		return cmd_usage_error(&cmd_drain, "it takes no argument");
-	return run_drain(ctx, yes, shutdown);
+	return run_drain(ctx, yes, how);
 }
 
 const struct command cmd_drain = {
 	.name = "drain",
-	.usage = "[--yes]",
-	.summary = "Shuts every virtual machine down, then their supervisor.",
+	.usage = "[--yes | --end]",
+	.summary = "Shuts every virtual machine down, then their supervisor; --end starts them again.",
 	.run = run,
 };

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* dstack-host guard: loads the guard's table and stays, for it lives as long as its owner. */
+/*
+ * dstack-host guard: loads the guard's table and stays, for it lives as long as its owner. While
+ * virtual machines run it is left behind, without an owner.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,23 +15,34 @@
 #include "base/notify.h"
 #include "cmd/cmd.h"
 #include "host/guard.h"
+#include "host/vmm/slice.h"
 
 #define RULES_MAX (1 << 20)
 
-static int load(const struct cmd_ctx *ctx, struct guard *g)
+struct keeper {
+	const struct cmd_ctx *ctx;
+	struct guard *g;
+	char *rules; /* in force */
+};
+
+static int load(struct keeper *k)
 {
 	_cleanup_free_ char *rules = NULL, *trouble = NULL;
-	int r = file_read(&ctx->root, GUARD_FILE, RULES_MAX, &rules, NULL);
+	const struct root *root = &k->ctx->root;
+	int r = file_read(root, GUARD_FILE, RULES_MAX, &rules, NULL);
 
 	if (r == -ENOENT) {
-		log_error("%s%s is not there: run dstack-host render guard", ctx->root.path,
+		log_error("%s%s is not there: run dstack-host render guard", root->path,
 			  GUARD_FILE);
 		return EXIT_FAILED;
 	}
 	if (r < 0)
-		return cmd_failed(r, "read %s%s", ctx->root.path, GUARD_FILE);
-	if (guard_load(g, rules, &trouble) == 0)
+		return cmd_failed(r, "read %s%s", root->path, GUARD_FILE);
+	if (guard_load(k->g, rules, &trouble) == 0) {
+		free(k->rules);
+		k->rules = steal_ptr(rules);
 		return EXIT_FINE;
+	}
 	log_error("nftables does not take the guard's table: %s (it needs cgroup v2 at "
 		  "/sys/fs/cgroup, the slice %s and the kernel's nft_socket and nft_fib)",
 		  trouble, GUARD_SLICE);
@@ -35,29 +50,45 @@ static int load(const struct cmd_ctx *ctx, struct guard *g)
 }
 
 /* Rules that are not taken leave those in force that were. */
-static void reload(const struct cmd_ctx *ctx, struct guard *g)
+static void reload(struct keeper *k)
 {
 	notify_manager("RELOADING=1");
-	if (load(ctx, g) == EXIT_FINE)
+	if (load(k) == EXIT_FINE)
 		notify_manager("READY=1\nSTATUS=");
 	else
 		notify_manager("READY=1\nSTATUS=the rules before the last change are in force");
 }
 
-static int stay(const struct cmd_ctx *ctx, struct guard *g, const sigset_t *signals)
+/* Who stops the guard, or restarts it, does not open this host to guests that run. */
+static void leave(const struct keeper *k)
+{
+	_cleanup_slice_processes_ struct slice_processes list = { 0 };
+	_cleanup_free_ char *trouble = NULL;
+
+	if (slice_list(&k->ctx->root, &list) == 0 && list.n == 0)
+		return;
+	if (guard_leave(k->g, k->rules, &trouble) < 0)
+		log_error("nothing fences virtual machines in any more: %s", trouble);
+	else
+		log_warning("virtual machines run: the table inet " GUARD_TABLE " stays, but "
+			    "whoever flushes nftables takes it away");
+}
+
+static void stay(struct keeper *k, const sigset_t *signals)
 {
 	int signo;
 
 	while ((signo = sigwaitinfo(signals, NULL)) == SIGHUP || (signo < 0 && errno == EINTR))
 		if (signo == SIGHUP)
-			reload(ctx, g);
+			reload(k);
 	notify_manager("STOPPING=1");
-	return EXIT_FINE;
+	leave(k);
 }
 
 static int guard(const struct cmd_ctx *ctx)
 {
 	_cleanup_guard_ struct guard *g = NULL;
+	struct keeper k = { .ctx = ctx };
 	sigset_t signals;
 	int r;
 
@@ -73,11 +104,14 @@ static int guard(const struct cmd_ctx *ctx)
 			  r == -EPERM ? " (try sudo)" : "");
 		return EXIT_FAILED;
 	}
-	r = load(ctx, g);
-	if (r != EXIT_FINE)
-		return r;
-	notify_manager("READY=1\nSTATUS=");
-	return stay(ctx, g, &signals);
+	k.g = g;
+	r = load(&k);
+	if (r == EXIT_FINE) {
+		notify_manager("READY=1\nSTATUS=");
+		stay(&k, &signals);
+	}
+	free(k.rules);
+	return r;
 }
 
 static int run(const struct cmd_ctx *ctx, int argc, char *argv[])

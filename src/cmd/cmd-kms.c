@@ -5,9 +5,28 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
 #include "host/kms/kms.h"
+#include "host/measure/measure-baseline.h"
+#include "host/probe/key-provider.h"
+
+/* Once, while what is on disk is still what it was started with. Without it only a check says
+ * less: nothing fails. */
+static void record_measurement(const struct cmd_ctx *ctx, const struct settings *s)
+{
+	_cleanup_(kms_record_free) struct kms_record record = { 0 };
+	_cleanup_free_ char *trouble = NULL;
+
+	if (!root_is_host(&ctx->root) || kms_record_load(&ctx->root, &record) != 0 || !*record.vm_id ||
+	    baseline_exists(&ctx->root, record.vm_id))
+		return;
+	if (baseline_record(&ctx->root, s, record.vm_id, NULL, &trouble) == 0)
+		log_info("recorded what the KMS measures, in " BASELINES);
+	else
+		log_warning("cannot record what the KMS measures: %s", trouble);
+}
 
 static int deploy(const struct cmd_ctx *ctx)
 {
@@ -21,8 +40,12 @@ static int deploy(const struct cmd_ctx *ctx)
 		return EXIT_CONFIG;
 	}
 	r = kms_deploy(&ctx->root, &s);
+	if (r == 0)
+		key_provider_record(&ctx->root, &s);
 	if (r == -EACCES || r == -EPERM)
 		log_error("this changes the host and needs root: try sudo");
+	if (r == 0)
+		record_measurement(ctx, &s);
 	return r == 0 ? EXIT_FINE : EXIT_FAILED;
 }
 

@@ -160,6 +160,11 @@ static int tell(const struct measure_args *a, const struct side *sides)
 	const struct measure_side y = { sides[1].what, nouns[sides[1].kind], &sides[1].result };
 	_cleanup_strbuf_ struct strbuf out = { 0 };
 
+	if (!x.result->td != !y.result->td) {
+		log_error("%s was read from a paused TD and the other was not: their tables cannot be "
+			  "compared", x.result->td ? "A" : "B");
+		return EXIT_FAILED;
+	}
 	if (a->json)
 		json_write(&out, measure_compared_json(&x, &y));
 	else

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which machines are measured, and running it. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fileio.h"
 #include "base/log.h"
 #include "cmd/cmd-measure.h"
+#include "host/measure/measure-baseline.h"
 
 #define QEMU "/usr/bin/qemu-system-x86_64"
 
@@ -33,6 +36,32 @@ static char *find_common(const struct cmd_ctx *ctx, const char *package)
 		return NULL;
 	path = xasprintf("%.*s%s%s", (int)(base - package), package, common, base + strlen(own));
 	return root_exists(&ctx->root, path) ? steal_ptr(path) : NULL;
+}
+
+int measure_record(const struct cmd_ctx *ctx, const struct measure_args *a)
+{
+	_cleanup_settings_ struct settings s = { 0 };
+	_cleanup_free_ char *trouble = NULL, *path = a->qemu ? measure_path(ctx, a->qemu) : NULL;
+	_cleanup_free_ char *common = path && !a->beside.n ? find_common(ctx, path) : NULL;
+	const struct measure_qemu qemu = {
+		.path = path,
+		.beside = common ? (const char *const *)&common : a->beside.v,
+		.n_beside = common ? 1 : a->beside.n,
+	};
+	int r = settings_load(&ctx->root, &s);
+
+	if (r < 0)
+		return cmd_failed(r, "read the settings");
+	if (!root_is_host(&ctx->root))
+		return cmd_usage_error(&cmd_measure, "--record is about machines that run here");
+	r = baseline_record(&ctx->root, &s, a->vm, path ? &qemu : NULL, &trouble);
+	if (r < 0) {
+		log_error("cannot put on record what %.64s measures: %s", a->vm, trouble);
+		return EXIT_FAILED;
+	}
+	printf("%s: %s in %s\n", a->vm, r == FILE_UNCHANGED ? "is on record" : "put on record",
+	       BASELINES);
+	return EXIT_FINE;
 }
 
 static void set_qemu(const struct cmd_ctx *ctx, const struct measure_args *a,

@@ -18,7 +18,7 @@
 enum option_id {
 	OPT_VM = 256, OPT_ALL, OPT_IMAGE, OPT_VCPU, OPT_MEMORY, OPT_QEMU, OPT_WITH, OPT_ARG,
 	OPT_NO_QEMU, OPT_PAGES, OPT_HEADER, OPT_WINDOW, OPT_BOOTED, OPT_EVENTS, OPT_JSON,
-	OPT_SAVE, OPT_COMPARE, OPT_TIMEOUT, OPT_VERIFY,
+	OPT_SAVE, OPT_COMPARE, OPT_TIMEOUT, OPT_VERIFY, OPT_RECORD, OPT_TD,
 };
 
 static const struct option options[] = {
@@ -35,10 +35,12 @@ static const struct option options[] = {
 	{ "kernel-header", required_argument, NULL, OPT_HEADER },
 	{ "pci-window", required_argument, NULL, OPT_WINDOW },
 	{ "booted", no_argument, NULL, OPT_BOOTED },
+	{ "td", no_argument, NULL, OPT_TD },
 	{ "events", no_argument, NULL, OPT_EVENTS },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "save", required_argument, NULL, OPT_SAVE },
 	{ "verify", required_argument, NULL, OPT_VERIFY },
+	{ "record", no_argument, NULL, OPT_RECORD },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "compare", no_argument, NULL, OPT_COMPARE },
 	{ "help", no_argument, NULL, 'h' },
@@ -84,7 +86,7 @@ static int take_number(struct measure_args *a, int c)
 	case OPT_TIMEOUT:
 		if (parse_uint(optarg, 1, 3600, &value))
 			return bad("timeout", "not a number of seconds (1-3600)");
-		a->options.seconds = (unsigned)value;
+		a->options.ms = 1000 * (unsigned)value;
 		return EXIT_FINE;
 	default:
 		errno = 0;
@@ -133,6 +135,12 @@ static int take_text(struct measure_args *a, int c)
 static int take_option(struct measure_args *a, int c)
 {
 	switch (c) {
+	case OPT_TD:
+		a->options.td = 1;
+		return EXIT_FINE;
+	case OPT_RECORD:
+		a->record = 1;
+		return EXIT_FINE;
 	case OPT_ALL:
 		a->all = 1;
 		return EXIT_FINE;
@@ -167,6 +175,9 @@ static int check(const struct measure_args *a, int n_words)
 		return cmd_usage_error(&cmd_measure, "a size and --arg go with --image");
 	if (!a->vm && !a->all && !a->image && !a->compare)
 		return cmd_usage_error(&cmd_measure, "name a machine (--vm, --all) or an --image");
+	if (a->options.td && (a->options.booted || a->without_qemu || a->record))
+		return cmd_usage_error(&cmd_measure, "--td does not go with --booted, --no-qemu or "
+						     "--record");
 	if (a->without_qemu && (a->qemu || a->options.booted))
 		return cmd_usage_error(&cmd_measure, "--no-qemu runs none");
 	if (a->compare ? n_words != 2 : n_words != 0)
@@ -177,6 +188,11 @@ static int check(const struct measure_args *a, int n_words)
 						     "nothing");
 	if ((a->save || a->verify) && a->all)
 		return cmd_usage_error(&cmd_measure, "--save and --verify go with one machine");
+	if (a->record && (!a->vm || a->save || a->verify || a->compare || a->without_qemu ||
+			  a->options.booted || a->options.pages || a->options.header ||
+			  a->options.window != MEASURE_WINDOW))
+		return cmd_usage_error(&cmd_measure, "--record goes with --vm, --qemu and --with "
+						     "alone");
 	if (a->verify && (a->save || a->compare || a->without_qemu))
 		return cmd_usage_error(&cmd_measure, "--verify does not go with --save, --compare "
 						     "or --no-qemu");
@@ -294,6 +310,10 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 		r = check(&a, argc - optind);
 	if (r != EXIT_FINE)
 		return r;
+	/* Who reads the text is not told. */
+	a.options.hash_qemu = a.json || a.save;
+	if (a.record)
+		return measure_record(ctx, &a);
 	return a.compare ? measure_compare(ctx, &a, (const char *const *)argv + optind) :
 			   measure(ctx, &a);
 }
@@ -301,10 +321,11 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[])
 const struct command cmd_measure = {
 	.name = "measure",
 	.usage = "(--vm ID | --all | --image NAME|DIR --vcpu N --memory MIB [--arg ARG...])\n"
-		 "         [--qemu PATH|FILE.deb [--with FILE.deb...] | --no-qemu] [--booted]\n"
+		 "         [--qemu PATH|FILE.deb [--with FILE.deb...] | --no-qemu] [--booted | --td]\n"
 		 "         [--pages two-pass|single-pass] [--kernel-header qemu|file]\n"
 		 "         [--pci-window BASE] [--timeout SECONDS]\n"
 		 "         [--events] [--json] [--save FILE | --verify QUOTE]\n"
+		 "       dstack-host measure --vm ID --record [--qemu PATH|FILE.deb ...]\n"
 		 "       dstack-host measure --compare A B [--vm ID | --image NAME|DIR ...]\n"
 		 "         A, B: a QEMU (PATH, FILE.deb, \"installed\"), an image (NAME, DIR),\n"
 		 "         a size (VCPUxMIB) or a saved result",

@@ -17,7 +17,7 @@ struct words {
 
 struct measure_args {
 	const char *vm, *image, *qemu, *save, *verify;
-	int all, events, json, compare, without_qemu;
+	int record, all, events, json, compare, without_qemu;
 	unsigned vcpu;
 	uint64_t memory_mb;
 	struct words beside, more; /* --with, --arg */
@@ -43,4 +43,5 @@ int measure_run(const struct cmd_ctx *ctx, const struct measure_args *args,
 		struct measure_run *runs, size_t n);
 int measure_compare(const struct cmd_ctx *ctx, const struct measure_args *args,
 		    const char *const sides[2]);
+int measure_record(const struct cmd_ctx *ctx, const struct measure_args *args);
 int measure_save(const struct cmd_ctx *ctx, const char *path, json_t *doc);

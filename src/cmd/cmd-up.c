@@ -17,6 +17,7 @@
 #include "host/vmm/adopt.h"
 #include "host/conf/import.h"
 #include "host/part/parts.h"
+#include "host/vmm/drain.h"
 
 #define STARTER "dstack-host-start.service"
 
@@ -28,7 +29,7 @@ struct look {
 
 struct plan {
 	int ask[KEY_COUNT];
-	int n_ask, mend, adopt, start, by_hand;
+	int n_ask, mend, adopt, start, by_hand, drained;
 };
 
 static int look(const struct cmd_ctx *ctx, struct look *l)
@@ -57,7 +58,7 @@ static int startable(const struct look *l, size_t i)
 {
 	const struct unit_state *u = l->view.unit ? &l->view.unit[i] : NULL;
 
-	return parts[i].unit && l->view.units_error == 0 && u->load &&
+	return parts[i].unit && l->view.units_error == 0 && !l->view.drained && u->load &&
 	       strcmp(u->load, "loaded") == 0 &&
 	       (strcmp(u->active, "inactive") == 0 || strcmp(u->active, "failed") == 0);
 }
@@ -123,7 +124,7 @@ static void plan_part(const struct look *l, size_t i, struct plan *plan)
 		/* Containers come with the service that is their own row. */
 		if (strcmp(p->group, "containers") != 0)
 			printf("  start  %-24s %s\n", p->title, p->unit);
-	} else if (f->fix) {
+	} else if (f->fix && strcmp(f->fix, DRAINED_END) != 0) {
 		plan->by_hand++;
 		printf("  yours  %-24s %s\n", p->title, f->fix);
 	} else {
@@ -138,6 +139,12 @@ static void make_plan(const struct look *l, struct plan *plan)
 		return;
 	}
 	puts("What is missing, in this order:");
+	if (l->view.drained) {
+		_cleanup_free_ char *text = drained_text(l->view.drained_us);
+
+		plan->drained = 1;
+		printf("  start  %-24s %s\n", "this host", text);
+	}
 	for (size_t i = 0; i < n_parts; i++)
 		plan_part(l, i, plan);
 }
@@ -234,7 +241,17 @@ static int start(const struct cmd_ctx *ctx)
 	return r < 0 ? cmd_failed(r, "start " STARTER) : EXIT_FINE;
 }
 
-static int act(const struct cmd_ctx *ctx, const struct plan *plan, int terminal)
+/* What somebody has drained is started for nobody who was not asked. */
+static int end_drain(const struct cmd_ctx *ctx)
+{
+	char verb[] = "drain", option[] = "--end";
+	char *argv[] = { verb, option, NULL };
+
+	optind = 0;
+	return cmd_drain.run(ctx, 2, argv);
+}
+
+static int act(const struct cmd_ctx *ctx, const struct plan *plan, int terminal, int yes)
 {
 	int code = EXIT_FINE, asked = 0;
 
@@ -245,6 +262,8 @@ static int act(const struct cmd_ctx *ctx, const struct plan *plan, int terminal)
 	/* What cannot be mended here does not keep the other parts down. */
 	if ((code == EXIT_FINE || code == EXIT_FAILED) && plan->adopt)
 		code = adopt(ctx);
+	if ((code == EXIT_FINE || code == EXIT_FAILED) && plan->drained && !yes)
+		return end_drain(ctx);
 	if ((code == EXIT_FINE || code == EXIT_FAILED) && (plan->start || plan->adopt || asked))
 		return start(ctx);
 	return code;
@@ -280,7 +299,9 @@ static int up(const struct cmd_ctx *ctx, int only_plan, int yes)
 	look_free(&l);
 	if (code != EXIT_FINE || only_plan)
 		return code;
-	if (!plan.n_ask && !plan.mend && !plan.adopt && !plan.start)
+	if (plan.drained && yes)
+		log_info("this host stays drained; to start it: " DRAINED_END);
+	if (!plan.n_ask && !plan.mend && !plan.adopt && !plan.start && (!plan.drained || yes))
 		return last_line(ctx);
 	if (!yes && !terminal) {
 		log_error("this is no terminal; dstack-host up --yes does what can be done");
@@ -292,7 +313,7 @@ static int up(const struct cmd_ctx *ctx, int only_plan, int yes)
 		if (!answer || (*answer != 'y' && *answer != 'Y'))
 			return EXIT_FAILED;
 	}
-	code = act(ctx, &plan, terminal);
+	code = act(ctx, &plan, terminal, yes);
 	return code == EXIT_FINE ? last_line(ctx) : code;
 }
 

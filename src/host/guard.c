@@ -64,12 +64,45 @@ static char *first_error(const char *text)
 	return xstrndup(p, strcspn(p, "\n"));
 }
 
-int guard_load(struct guard *g, const char *rules, char **trouble)
+static int run(struct guard *g, const char *rules, char **trouble)
 {
 	if (sym_nft_run_cmd_from_buffer(g->nft, rules) == 0)
 		return 0;
 	*trouble = first_error(sym_nft_ctx_get_error_buffer(g->nft));
 	return -EINVAL;
+}
+
+int guard_load(struct guard *g, const char *rules, char **trouble)
+{
+	/* The file begins by making a table that it can delete. Nobody can become the owner of one
+	 * that is there and has none, but it can be deleted as it is. */
+	const char *anew = strstr(rules, "delete table inet " GUARD_TABLE "\n");
+	char *more = NULL;
+
+	if (run(g, rules, trouble) == 0)
+		return 0;
+	if (!anew || run(g, anew, &more) < 0) {
+		free(more);
+		return -EINVAL;
+	}
+	free(*trouble);
+	*trouble = NULL;
+	return 0;
+}
+
+int guard_leave(struct guard *g, const char *rules, char **trouble)
+{
+	static const char owner[] = "\tflags owner\n";
+	const char *anew = strstr(rules, "delete table inet " GUARD_TABLE "\n");
+	const char *at = anew ? strstr(anew, owner) : NULL;
+	_cleanup_free_ char *text = NULL;
+
+	if (!at) {
+		*trouble = xstrdup("these are not the guard's rules");
+		return -EINVAL;
+	}
+	text = xasprintf("%.*s%s", (int)(at - anew), anew, at + strlen(owner));
+	return run(g, text, trouble);
 }
 
 void guard_close(struct guard **g)

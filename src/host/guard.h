@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The nftables table that says what virtual machines may reach on this host. It belongs to
- * the netlink socket that loaded it: nobody else can change it, and it goes with the process.
+ * the netlink socket that loaded it: nobody else can change it, and it goes with the process,
+ * unless that leaves it behind.
  */
 #pragma once
 
@@ -17,10 +18,12 @@ struct guard;
 /* Opens the netlink socket. 0, or -errno where this kernel has no nftables or the right is
  * missing. */
 int guard_open(struct guard **ret) _must_check_;
-/* Puts `rules` in place of what is there, all or nothing. 0, or -EINVAL with what nftables
- * says about it in *trouble, the caller's. */
+/* Puts `rules` in place of what is there, all or nothing, a table without an owner too. 0, or
+ * -EINVAL with what nftables says about it in *trouble, the caller's. */
 int guard_load(struct guard *g, const char *rules, char **trouble) _must_check_;
-/* The table goes. */
+/* The same without an owner: it stays when this process goes. */
+int guard_leave(struct guard *g, const char *rules, char **trouble) _must_check_;
+/* The table goes, unless it was left. */
 void guard_close(struct guard **g);
 
 /* Is the table there, whoever owns it, and does it name the slice as it is now (a slice made

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The listening sockets alone, of the kernel's sock_diag(7): for /proc/net/tcp it goes through
+ * The listening sockets, and those of UDP without a peer, of the kernel's sock_diag(7): for /proc/net/tcp it goes through
  * the table of all connections, whose size follows the machine's memory.
  */
 #include <errno.h>
@@ -19,7 +19,7 @@
 /* A message of the kernel's never gets larger in a dump. */
 enum { MESSAGE_MAX = 32 << 10, LIMIT_S = 2 };
 
-static int request(int fd, int v6)
+static int request(int fd, int v6, int udp)
 {
 	struct {
 		struct nlmsghdr header;
@@ -27,8 +27,8 @@ static int request(int fd, int v6)
 	} q = {
 		.header = { .nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
 			    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
-		.body = { .sdiag_family = v6 ? AF_INET6 : AF_INET, .sdiag_protocol = IPPROTO_TCP,
-			  .idiag_states = 1 << TCP_LISTEN },
+		.body = { .sdiag_family = v6 ? AF_INET6 : AF_INET, .sdiag_protocol = udp ? IPPROTO_UDP : IPPROTO_TCP,
+			  .idiag_states = 1u << (udp ? TCP_CLOSE : TCP_LISTEN) },
 	};
 	struct timeval limit = { .tv_sec = LIMIT_S };
 
@@ -46,7 +46,7 @@ static int error_of(const struct nlmsghdr *m)
 }
 
 /* 1: that was all; 0: there is more; -errno. */
-static int take(const struct nlmsghdr *m, size_t len, int v6, int loopback,
+static int take(const struct nlmsghdr *m, size_t len, int v6, int udp, int loopback,
 		struct listeners *ret)
 {
 	for (; NLMSG_OK(m, len); m = NLMSG_NEXT(m, len)) {
@@ -60,36 +60,45 @@ static int take(const struct nlmsghdr *m, size_t len, int v6, int loopback,
 		/* Another one changed the table meanwhile. */
 		if (m->nlmsg_flags & NLM_F_DUMP_INTR)
 			return -EINTR;
-		if (m->nlmsg_len < NLMSG_LENGTH(sizeof(*d)) || d->idiag_state != TCP_LISTEN)
+		if (m->nlmsg_len < NLMSG_LENGTH(sizeof(*d)) ||
+		    d->idiag_state != (udp ? TCP_CLOSE : TCP_LISTEN))
 			continue;
 		memcpy(&a, d->id.idiag_src, v6 ? 16 : 4);
-		listeners_add(ret, &a, v6, ntohs(d->id.idiag_sport), d->idiag_inode, loopback);
+		listeners_add(ret, &a, v6, ntohs(d->id.idiag_sport), d->idiag_inode, udp,
+			      loopback);
 	}
 	return 0;
 }
 
-static int dump(int v6, int loopback, struct listeners *ret)
+static int dump(int v6, int udp, int loopback, struct listeners *ret)
 {
 	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	union {
 		struct nlmsghdr first;
 		char bytes[MESSAGE_MAX];
 	} in;
-	int r = fd < 0 ? -errno : request(fd, v6);
+	int r = fd < 0 ? -errno : request(fd, v6, udp);
 
 	while (r == 0) {
 		ssize_t n = recv(fd, &in, sizeof(in), MSG_TRUNC);
 
 		if (n <= 0 || (size_t)n > sizeof(in))
 			return n < 0 ? -errno : -EMSGSIZE;
-		r = take(&in.first, (size_t)n, v6, loopback, ret);
+		r = take(&in.first, (size_t)n, v6, udp, loopback, ret);
 	}
 	return r < 0 ? r : 0;
 }
 
 int listeners_diag(int loopback, struct listeners *ret)
 {
-	int r = dump(0, loopback, ret);
+	int r = dump(0, 0, loopback, ret);
 
-	return r < 0 ? r : dump(1, loopback, ret);
+	return r < 0 ? r : dump(1, 0, loopback, ret);
+}
+
+int listeners_diag_udp(struct listeners *ret)
+{
+	int r = dump(0, 1, 1, ret);
+
+	return r < 0 ? r : dump(1, 1, 1, ret);
 }

@@ -19,7 +19,8 @@
 #include "base/fileio.h"
 #include "base/strbuf.h"
 
-#define TCP_LISTEN_STATE 0x0a
+/* Of TCP; of UDP one that is connected to nobody. */
+enum { STATE_LISTEN = 0x0a, STATE_CLOSE = 0x07 };
 
 static int is_loopback(const struct in6_addr *a, int v6)
 {
@@ -49,23 +50,23 @@ static int read_address(const char *hex, int v6, struct in6_addr *ret)
 }
 
 void listeners_add(struct listeners *list, const struct in6_addr *a, int v6, unsigned port,
-		   unsigned long inode, int loopback)
+		   unsigned long inode, int udp, int loopback)
 {
-	struct listener l = { .port = (uint16_t)port, .inode = inode,
+	struct listener l = { .port = (uint16_t)port, .inode = inode, .udp = udp,
 			      .loopback = is_loopback(a, v6) };
 
 	if (l.loopback && !loopback)
 		return;
 	inet_ntop(v6 ? AF_INET6 : AF_INET, a, l.address, sizeof(l.address));
 	for (size_t i = 0; i < list->n; i++)
-		if (list->items[i].port == l.port &&
+		if (list->items[i].port == l.port && list->items[i].udp == udp &&
 		    strcmp(list->items[i].address, l.address) == 0)
 			return;
 	list->items = xrealloc(list->items, (list->n + 1) * sizeof(*list->items));
 	list->items[list->n++] = l;
 }
 
-void listeners_parse(const char *text, int v6, int loopback, struct listeners *ret)
+static void parse(const char *text, int v6, int udp, int loopback, struct listeners *ret)
 {
 	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		char hex[33];
@@ -77,9 +78,14 @@ void listeners_parse(const char *text, int v6, int loopback, struct listeners *r
 			   " %*u: %32[0-9A-Fa-f]:%4x %*[0-9A-Fa-f:] %2x %*s %*s %*s %*s %*s %lu",
 			   hex, &port, &state, &inode) != 4)
 			continue;
-		if (state == TCP_LISTEN_STATE && read_address(hex, v6, &a) == 0)
-			listeners_add(ret, &a, v6, port, inode, loopback);
+		if (state == (udp ? STATE_CLOSE : STATE_LISTEN) && read_address(hex, v6, &a) == 0)
+			listeners_add(ret, &a, v6, port, inode, udp, loopback);
 	}
+}
+
+void listeners_parse(const char *text, int v6, int loopback, struct listeners *ret)
+{
+	parse(text, v6, 0, loopback, ret);
 }
 
 static struct listener *by_inode(struct listeners *list, unsigned long inode)
@@ -134,6 +140,15 @@ static void name_sockets_of(const struct root *root, const char *pid, struct lis
 	closedir(d);
 }
 
+/* Those without an inode are the kernel's own. */
+static int all_are_named(const struct listeners *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (list->items[i].inode && !list->items[i].process)
+			return 0;
+	return 1;
+}
+
 static void name_sockets(const struct root *root, struct listeners *list)
 {
 	int fd = root_openat(root, "/proc", O_RDONLY | O_DIRECTORY, 0);
@@ -145,7 +160,7 @@ static void name_sockets(const struct root *root, struct listeners *list)
 			close(fd);
 		return;
 	}
-	while ((e = readdir(d)))
+	while (!all_are_named(list) && (e = readdir(d)))
 		if (isdigit((unsigned char)e->d_name[0]))
 			name_sockets_of(root, e->d_name, list);
 	closedir(d);
@@ -178,6 +193,18 @@ static int read_tables(const struct root *root, int loopback, struct listeners *
 	return 0;
 }
 
+static void read_udp(const struct root *root, struct listeners *ret)
+{
+	static const char *const paths[] = { "/proc/net/udp", "/proc/net/udp6" };
+
+	for (int v6 = 0; v6 < 2; v6++) {
+		_cleanup_free_ char *text = NULL;
+
+		if (file_read(root, paths[v6], 64 << 20, &text, NULL) == 0)
+			parse(text, v6, 1, 1, ret);
+	}
+}
+
 /* Is what is below `root` this kernel's own? */
 static int is_of_kernel(const struct root *root)
 {
@@ -190,10 +217,10 @@ static int is_of_kernel(const struct root *root)
 
 static int look(const struct root *root, int loopback, struct listeners *ret)
 {
-	int r = -EOPNOTSUPP;
+	int r = -EOPNOTSUPP, kernel = is_of_kernel(root);
 
 	*ret = (struct listeners){ 0 };
-	if (is_of_kernel(root))
+	if (kernel)
 		r = listeners_diag(loopback, ret);
 	if (r < 0) {
 		listeners_free(ret);
@@ -201,6 +228,9 @@ static int look(const struct root *root, int loopback, struct listeners *ret)
 	}
 	if (r < 0)
 		return r;
+	/* A kernel may have no module for the one and the table all the same. */
+	if (loopback && (!kernel || listeners_diag_udp(ret) < 0))
+		read_udp(root, ret);
 	if (ret->n) {
 		qsort(ret->items, ret->n, sizeof(*ret->items), by_port);
 		name_sockets(root, ret);

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 
+import cvm_qtest
 import proto
 from base import HttpServer, Reply, StopSignal, listen, log
 from cvm_guest import GuestError, HostApi, Kms, Measured, app_info, open_disk, read_json, sealing_key
@@ -271,6 +272,8 @@ def main(argv=None):
     if argv and argv[0] in ("--version", "-version"):
         print(f"QEMU emulator version {VERSION} (simulated)")
         return 0
+    if cvm_qtest.is_asked(argv):
+        return cvm_qtest.main(argv, VERSION)
     try:
         machine = Machine(argv)
         held = [lock_disk(machine.disk), claim_cid(machine.cid)]

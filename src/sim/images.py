@@ -3,6 +3,9 @@
 
 No registry is asked. Both images share one layer: the interpreter, its libraries, its standard library, our programs.
 The same inputs give the same image ids; what is loaded already is left alone.
+
+Docker waits for no file of a layer to be on the disk, and after a power cut takes for whole what is not: its containers
+then end at once, for ever. So what was loaded is flushed and noted, and what is not in the note is loaded again.
 """
 
 import argparse
@@ -24,6 +27,7 @@ PROGRAMS = ("base.py", "qcnl.py", "tdquote.py", "keybox.py", "aesmd.py", "keypro
 WHERE = "opt/dstack-host-sim"
 IMAGES = {"dstack-sim/aesmd:latest": "aesmd.py", "dstack-sim/gramine-sealing-key-provider:latest": "keyprovider.py"}
 LABEL = "org.dstack.simulated.inputs"
+NOTE = "/var/lib/dstack-sim-images/on-disk"
 # Parts of the standard library that a server without screen, database and tests does not need.
 _SKIP = re.compile(r"(^|/)(test|tests|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|tkinter|distutils|unittest|"
                    r"sqlite3|curses|dbm|venv|site-packages|dist-packages|__pycache__|config-[^/]*)(/|$)|"
@@ -168,18 +172,56 @@ class Docker:
         """Removes a superseded image of ours; one that a container still uses stays, which Docker says with 409."""
         self._call("DELETE", f"/images/{image_id}")
 
+    def drop(self, image_id):
+        """Removes an image with its containers, whose files may be no better than its own."""
+        chosen = urllib.parse.quote(json.dumps({"ancestor": [image_id]}))
+        for container in json.loads(self._call("GET", f"/containers/json?all=1&filters={chosen}")[2]):
+            self._call("DELETE", f"/containers/{container['Id']}?force=1")
+        status, _, body = self._call("DELETE", f"/images/{image_id}?force=1")
+        if status not in (200, 404):
+            raise ImageError(f"Docker does not remove {image_id}: {body.decode(errors='replace').strip()}")
+
+    def flush(self):
+        """Returns when all that Docker has written is on the disk."""
+        _run("sync", "-f", json.loads(self._call("GET", "/info")[2])["DockerRootDir"])
+
+
+class Note:
+    """The ids of the images that are on the disk."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def read(self):
+        try:
+            with open(self.path, encoding="ascii") as stream:
+                return stream.read().split()
+        except FileNotFoundError:
+            return []
+
+    def write(self, ids):
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with open(self.path + ".new", "w", encoding="ascii") as stream:
+            stream.write("".join(f"{image_id}\n" for image_id in ids))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(self.path + ".new", self.path)
+
 
 def docker_address(environ):
     host = environ.get("DOCKER_HOST", "")
     return "unix:" + (host.removeprefix("unix://") if host.startswith("unix://") else "/var/run/docker.sock")
 
 
-def ensure(docker, python):
+def ensure(docker, python, note):
     """-> the tags that were loaded."""
     rootfs = layer(collect(python))
     diff_id = "sha256:" + hashlib.sha256(rootfs).hexdigest()
     configs = {tag: config(program, diff_id) for tag, program in IMAGES.items()}
-    there = {tag: docker.inspect(tag) for tag in configs}
+    there, whole = {tag: docker.inspect(tag) for tag in configs}, note.read()
+    for image_id in {image_id for image_id, _ in there.values() if image_id and image_id not in whole}:
+        docker.drop(image_id)
+        there = {tag: (None, None) if found[0] == image_id else found for tag, found in there.items()}
     missing = [tag for tag, text in configs.items() if there[tag][1] != json.loads(text)["config"]["Labels"][LABEL]]
     if missing:
         docker.load(archive(rootfs, {tag: configs[tag] for tag in missing}))
@@ -188,12 +230,16 @@ def ensure(docker, python):
             raise ImageError(f"{tag} was loaded, yet Docker does not have it")
         if there[tag][1]:
             docker.forget(there[tag][0])
+    if missing:
+        docker.flush()
+        note.write([docker.inspect(tag)[0] for tag in configs])
     return missing
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description="images of the simulated aesmd and key provider")
     parser.add_argument("--python", default="/usr/bin/python3")
+    parser.add_argument("--note", default=NOTE, help="where is kept which images are on the disk")
     parser.add_argument("--output", help="write the archive there instead of loading it")
     args = parser.parse_args(argv)
     try:
@@ -203,7 +249,7 @@ def main(argv=None):
             with open(args.output, "wb") as stream:
                 stream.write(archive(rootfs, {tag: config(program, diff_id) for tag, program in IMAGES.items()}))
             return 0
-        loaded = ensure(Docker(docker_address(os.environ)), args.python)
+        loaded = ensure(Docker(docker_address(os.environ)), args.python, Note(args.note))
     except (ImageError, OSError, ValueError) as error:
         print(f"simulated images: {error}", file=sys.stderr, flush=True)
         return 1

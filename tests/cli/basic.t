@@ -40,6 +40,7 @@ is "set the same" 0 'unchanged' h config set DOMAIN=example.org
 is "set all or nothing" 3 'KMS_PORT: not a port.*' h config set KMS_NAME=x KMS_PORT=70000
 is "nothing of it was stored" 0 '^kms$' h config get KMS_NAME
 is "unknown key names the nearest" 3 'unknown key "DOMAN"; did you mean DOMAIN' h config set DOMAN=x
+is "unknown key like none" 3 "unknown key \"FOO\"; .dstack-host config list. shows all" h config set FOO=x
 is "redacted in the list" 0 'ETH_RPC_URLS=https://rpc.example.org:443/\.\.\.$' sh -c "'$host' --root '$root' config set ETH_RPC_URLS=https://u:p@rpc.example.org/v2/secretkey >/dev/null 2>&1; '$host' --root '$root' config list"
 is "credentials are not in the list" 1 '^$' sh -c "'$host' --root '$root' config list 2>&1 | grep -E 'secretkey|u:p'"
 is "unset" 0 'changed' h config unset PCCS_PORT
@@ -69,7 +70,10 @@ is "measure says what it lacks" 2 'name a machine' h measure
 is "measure of an image needs its size" 2 '--image needs --vcpu and --memory' h measure --image x
 is "measure of no image" 1 'metadata.json: No such file' h measure --image x --vcpu 1 --memory 64 --no-qemu
 is "measure with a wrong size" 2 'not a number of MiB' h measure --image x --vcpu 1 --memory 1
+is "measure records machines alone" 2 '--record goes with --vm' h measure --record --image x --vcpu 1 --memory 64
+is "a paused TD is not booted" 2 '--td does not go with' h measure --image x --vcpu 1 --memory 64 --td --booted
 is "measure compares two" 2 'takes two words' h measure --compare x
+is "drain --end without systemd" 1 'nothing to drain|needs root' h drain --end
 is "help as a verb" 0 'Usage: dstack-host' "$host" help
 is "no temporary is left" 1 '^$' sh -c "find '$root' -name '*.dstack-new' | grep ."
 echo "1..$n"

@@ -6,14 +6,12 @@ import time
 
 from . import debs, host
 from .box import Box, exit_on_signals
+from .settled import settled
 
 NAME = "dstack-demo"
 PACKAGES = ("dstack-host", "dstack-host-sim")
 ANSWERS = {"dstack-host/domain": "demo.example.org"}
 TARGET = "dstack-host.target"
-# ordered after what apt queued, so it ends when that has settled, well or badly; it starts nothing itself
-SETTLED = ["systemd-run", "--quiet", "--wait", "--collect",
-           "--property=After=dstack-host-start.service " + TARGET, "true"]
 
 
 def demo(source, release):
@@ -60,7 +58,7 @@ def install(box, repository):
 
 def report(box):
     try:
-        box.run(SETTLED, check=False, timeout=120)
+        box.run(settled(TARGET), check=False, timeout=120)
     except subprocess.TimeoutExpired:
         host.say(f"{TARGET} is still starting after 120 s")
     print(flush=True)

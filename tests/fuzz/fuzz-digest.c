@@ -8,6 +8,7 @@
 #include "host/peer/foreign.h"
 #include "host/probe/chain.h"
 #include "host/report/diff.h"
+#include "host/check/docker-digest.h"
 #include "host/image/image-digest.h"
 #include "host/kms/kms-view.h"
 #include "host/measure/measure-print.h"
@@ -25,7 +26,7 @@ static const digest_fn digests[] = {
 	digest_rootcacrl, digest_inspect,
 	vmm_digest_version, chain_digest, image_digest_sums, image_digest_share,
 	kms_digest_frozen, diff_digest,
-	measure_digest_list, measure_digest_saved, measure_digest_image,
+	measure_digest_list, measure_digest_saved, measure_digest_image, digest_image, docker_digest_root,
 	image_digest_metadata, image_digest_digest,
 };
 static const long statuses[] = { 200, 404, 500, 101 };

@@ -3,6 +3,7 @@
 #include "fuzz.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 
 #include "base/parse.h"
 #include "base/utf8.h"
@@ -111,7 +112,7 @@ static void settings(const char *s)
 		if (!secrets[id].check(s))
 			for (const char *p = s; *p; p++)
 				require(*p > 0x20 && *p < 0x7f && !strchr("\"'\\", *p));
-	require(key_find(key_nearest(s)) >= 0);
+	free(key_hint(s));
 }
 
 static void text(const char *s, size_t n)

@@ -78,7 +78,7 @@ def qcnl(text):
 
 QCNL_MEND = f"rm {QGSD} /etc/other-qcnl.conf; systemctl daemon-reload; systemctl restart qgsd"
 # Until what it restarts has started: a job that waits is no finding.
-APPLY = ("systemctl start dstack-host-start; systemd-run --quiet --wait --collect --property='After=dstack-guard.service "
+APPLY = ("systemctl start --wait dstack-host-start; systemd-run --quiet --wait --collect --property='After=dstack-guard.service "
          "dstack-host-start.service pccs.service qgsd.service' true")
 NO_KEY = f"rm -f /etc/dstack/secrets/pccs-api-key; {APPLY}; systemctl restart pccs"
 # Asks PCCS for a platform that it has not in its cache, so that it asks its PCS.
@@ -217,8 +217,8 @@ ATTESTATION = [
          "cd /run/dstack/qcnl; cp -p sgx_default_qcnl.conf x; mv x sgx_default_qcnl.conf", "key-provider.qcnl", "stale",
          AS_PRINTED),
     Case("another key provider than the one that sealed",
-         "echo sha256:22 > /var/lib/dstack/kms/key-provider", "key-provider.measurement", "changed",
-         "rm /var/lib/dstack/kms/key-provider"),
+         "cp -p /var/lib/dstack/kms/key-provider /tmp/kp; echo sha256:22 > /var/lib/dstack/kms/key-provider",
+         "key-provider.measurement", "changed", "cp -p /tmp/kp /var/lib/dstack/kms/key-provider"),
     Case("the registry takes pushes",
          "sed -i \"/string 'read only'/d\" /run/dstack/front/haproxy.cfg; systemctl kill -s USR2 --kill-whom=main "
          "dstack-front; " + UNTIL_PUSHED + "; dstack-host render front", "registry.push", "open", AS_PRINTED),
@@ -274,7 +274,13 @@ VMM = [
          "front.token", "refused", AS_PRINTED),
 ]
 
+# The stand-in QEMU; what the KMS measured was put on record by its deployment.
+QEMU = "/usr/lib/dstack-host-sim/bin/qemu"
+OTHER_QEMU = (f"cp -a {QEMU} /tmp/former-qemu; cp -a {QEMU} {QEMU}.dpkg-new; sed -i 's/^sys.exit.*/import cvm; cvm.VERSION = "
+              f"\"10.0.0\"; sys.exit(cvm.main())/' {QEMU}.dpkg-new; mv {QEMU}.dpkg-new {QEMU}")
+
 KMS = [
+    Case("another QEMU in place, the KMS runs on", OTHER_QEMU, "measure.disks", "other-qemu", f"mv /tmp/former-qemu {QEMU}"),
     Case("another CA on record", "cp /var/lib/dstack/kms/ca.pem /tmp/; cp $(ls /etc/ssl/certs/*.pem | head -1) "
          "/var/lib/dstack/kms/ca.pem", "kms", "other-ca", "cp /tmp/ca.pem /var/lib/dstack/kms/ca.pem"),
     Case("the frozen compose changed", "cp -a /var/lib/dstack/kms/app-compose.json /tmp/; echo >> "

@@ -21,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from container import debs, host  # noqa: E402
 from container.box import Box, exit_on_signals  # noqa: E402
+from container.settled import settled  # noqa: E402, F401 (for the stories)
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 DATA = TOP / "tests/data"

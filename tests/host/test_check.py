@@ -7,11 +7,10 @@ import os
 import time
 
 import breaks
-from life import Story, built, main
+from life import Story, built, main, settled
 
 PORT = 10031
-SETTLED = ["systemd-run", "--quiet", "--wait", "--collect",
-           "--property=After=dstack-host-start.service dstack-host.target dstack-kms.service", "true"]
+SETTLED = settled("dstack-host.target", "dstack-kms.service")
 # A daemon that was started again may take this long to answer.
 MEND_SECONDS = 60
 # Longer than a daemon is given for its first answer.

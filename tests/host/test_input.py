@@ -5,11 +5,10 @@
 import json
 import os
 
-from life import Story, built, main
+from life import Story, built, main, settled
 
 PORT = 10021
-SETTLE = ["systemd-run", "--quiet", "--wait", "--collect", "--property=After=dstack-host-start.service "
-          "dstack-host.target", "true"]
+SETTLE = settled()
 
 
 def status(box):
@@ -88,9 +87,10 @@ def tell():
         box.run(["dstack-host", "config", "set", "KMS_DISK_GB=25"])
         conf = box.read("/etc/dstack/host.conf")
         box.apt("remove", "dstack-host")
-        box.preseed({"dstack-host/domain": "preseed.example.org", "dstack-host/settings": "KMS_DISK_GB=27"})
+        box.preseed({"dstack-host/domain": "preseed.example.org", "dstack-host/public-address": "192.0.2.7",
+                     "dstack-host/settings": "KMS_DISK_GB=27"})
         box.apt_install("dstack-host")
-        assert box.read("/etc/dstack/host.conf") == conf, "the file wins over a preseed"
+        assert box.read("/etc/dstack/host.conf") == conf + "PUBLIC_ADDRESS=192.0.2.7\n", "the file wins, key by key"
         again(box, {"dstack-host/domain": "preseed.example.org", "dstack-host/settings": f"KMS_DISK_GB=27 VMM_MAX_VCPU=3 "
                     f"VMM_HOST_API_PORT={PORT}"})
         get = lambda key: box.run(["dstack-host", "config", "get", key]).stdout.strip()  # noqa: E731
@@ -139,6 +139,31 @@ def tell():
         assert not box.run("ss -Hltn | grep :5000", check=False).stdout
         box.run(["dpkg", "--configure", "-a"], env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=300)
         assert not box.run("ss -Hltn | grep :5000", check=False).stdout
+
+    @order.step("where a real VMM is, the simulation is refused, and nothing of Intel's is removed for it")
+    def _(box):
+        box.run("mkdir -p /root/qgs/DEBIAN /root/qgs/lib/systemd/system; cd /root/qgs; "
+                "printf 'Package: tdx-qgs\\nVersion: 0~fake\\nArchitecture: all\\nMaintainer: x <x@example.org>\\n"
+                "Description: stands for Intels package in a test\\n' >DEBIAN/control; "
+                "printf '[Service]\\nExecStart=/bin/sleep infinity\\n' >lib/systemd/system/qgsd.service; "
+                "dpkg-deb --build /root/qgs /root/qgs.deb && apt-get purge -y dstack-host-sim && "
+                "dpkg -i /root/qgs.deb && systemctl daemon-reload")
+        box.write("/usr/local/bin/dstack-vmm", "#!/bin/sh\n", mode=0o755)
+        refused = box.apt_install("dstack-host-sim", check=False)
+        assert refused.code and "is a real VMM" in refused.stdout + refused.stderr, refused
+        assert box.installed("tdx-qgs") and not box.installed("dstack-host-sim")
+        box.run(["rm", "/usr/local/bin/dstack-vmm"])
+
+    @order.step("beside a package of Intel's it takes only the names that are free")
+    def _(box):
+        box.apt_install("dstack-host-sim")
+        box.run(["systemctl", "start", "qgsd.service", "pccs.service"])
+        shown = box.run("systemctl show -P Id qgsd.service pccs.service").stdout.split()
+        assert shown == ["qgsd.service", "dstack-sim-pccs.service"], shown
+        assert box.run(["systemctl", "is-active", "dstack-sim-qgsd.service"], check=False).code
+        box.run("systemctl stop qgsd.service; dpkg --purge tdx-qgs && systemctl daemon-reload")
+        box.run(["systemctl", "start", "qgsd.service"])
+        assert box.run("systemctl show -P Id qgsd.service").stdout.strip() == "dstack-sim-qgsd.service"
 
     order.run("order")
 

@@ -8,11 +8,10 @@ import json
 import os
 import tarfile
 
-from life import DATA, Story, built, main
+from life import DATA, Story, built, main, settled
 
 PORT = 10041
-SETTLED = ["systemd-run", "--quiet", "--wait", "--collect",
-           "--property=After=dstack-host-start.service dstack-host.target dstack-kms.service", "true"]
+SETTLED = settled("dstack-host.target", "dstack-kms.service")
 API_KEY = "canaryApiKey0123456789abcdefABCD"
 SECRETS = {"pccs-api-key": API_KEY, "pccs-user-token": "canary-user-token-1", "pccs-admin-token": "canary-admin-token-2"}
 # The first is the simulated one, and what the KMS is sealed to; nobody answers at the second.

@@ -19,7 +19,7 @@ check "no built script stops or restarts the supervisor, or starts anything but 
 	"$(grep -nE '(systemctl|deb-systemd-invoke) [^#]*(stop|restart|kill|isolate)[^#]*(dstack-supervisor|dstackcvm|dstack-drained)' \
 		"$work"/control-*/p*inst "$work"/control-*/p*rm
 	grep -nE '(deb-systemd-invoke|systemctl).*\b(start|restart|try-restart)\b' "$work"/control-*/p*inst "$work"/control-*/p*rm |
-		grep -vE 'deb-systemd-invoke (start dstack-host-start.service|try-restart dstack-sim-pccs.service)|echo "')"
+		grep -vE 'deb-systemd-invoke (start dstack-host-start.service|reload-or-restart dstack-host-metrics.timer|try-restart dstack-sim-pccs.service)|echo "')"
 check "at most one daemon-reload in what we configure" \
 	"$(grep -c daemon-reload "$work"/control-*/postinst | awk -F: '{ n += $2 } END { if (n > 1) print n }')"
 depends=$(dpkg-deb -f "$work"/a/dstack-host-tools_*.deb Depends)
@@ -29,3 +29,11 @@ check "the package depends on every library that the program loads" \
 		case $depends in *"${package:-none} ("*) ;; *) echo "$soname: ${package:-no package} is not in: $depends" ;; esac
 	done
 	grep -q 'struct dl lib' src/host/lib/lib-*.c || echo "no library is looked at")"
+check "the simulation pushes nothing of Intel's out and ships none of its names" \
+	"$(dpkg-deb -f "$work"/a/dstack-host-sim_*.deb Conflicts Breaks Provides Replaces
+	dpkg-deb -c "$work"/a/dstack-host-sim_*.deb | grep -E '/(pccs|qgsd)\.service'
+	dpkg-deb -c "$work"/a/dstack-host-sim_*.deb | grep '^-rwxr-xr-x.*/systemd/system-generators/dstack-host-sim$' >/dev/null || echo 'no generator')"
+depends=$(dpkg-deb -f "$work"/a/dstack-host-services_*.deb Depends)
+check "containers start without recommended packages" "$(for needed in apparmor docker-cli; do
+	case $depends in *"$needed"[\ ,]*) ;; *) echo "$needed is not in: $depends" ;; esac
+done)"

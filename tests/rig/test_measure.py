@@ -19,6 +19,7 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent / "measure"))
 import daemons
 import hostile_qemu
 import packages_of
+import records
 import vector_cases
 from common import build, corner, tap
 
@@ -36,8 +37,8 @@ SAYS = {
     "short_bytes": "other bytes", "bad_base64": "instead of OK", "no_number": "no number", "other_machine": "not a q35",
     "dma_error": "does not hand out", "many_files": "4294967295 files", "no_tables": "no etc/acpi/tables",
     "huge_tables": "bytes", "other_kernel": "not this kernel's", "huge_setup": "setup code has", "no_version": "its version",
-    "ends_midway": "ended before", "unshares": "ended before it was read\n", "traces": "ended before it was read\n",
-    **dict.fromkeys(("forks", "writes", "connects", "signals", "eats_memory", "fills_scratch"), "achieved: nothing"),
+    "ends_midway": "ended before", "lives_on": "in time", "unshares": "ended before it was read\n", "traces": "ended before it was read\n",
+    **dict.fromkeys(("forks", "peeks", "writes", "connects", "signals", "eats_memory", "fills_scratch"), "achieved: nothing"),
 }
 
 
@@ -48,10 +49,12 @@ class Rig:
         subprocess.run([str(TOP / "tests/tools/measure-vectors"), str(self.work / "vectors")], check=True)
         self.qemus = self.work / "qemus"
         self.qemus.mkdir()
-        shutil.copy(hostile_qemu.__file__, self.qemus)
+        # Each whole: of what lies beside it a QEMU sees nothing.
+        source = pathlib.Path(hostile_qemu.__file__).read_text()
         for name in hostile_qemu.NAMES:
-            self.script(name, f"import sys\nsys.path.insert(0, {str(self.qemus)!r})\nsys.dont_write_bytecode = True\n"
-                        f"import hostile_qemu\nhostile_qemu.main({name!r})\n")
+            self.script(name, f"{source}\n\nmain({name!r})\n")
+        for secret in (self.qemus / "secret", self.work / "secret"):
+            secret.write_text("for all to read\n")
         for path in [self.qemus, *self.qemus.iterdir()]:
             path.chmod(0o755)
 
@@ -151,8 +154,27 @@ def test_others(report, rig):
     tell(report, not (bad := one_message(rig.run("--qemu", rig.qemus / "text"), "cannot be run")), "a text file", bad)
     tell(report, not (bad := one_message(rig.run("--qemu", "/no/such"), "apt install qemu-system-x86")), "no QEMU at all", bad)
     tell(report, not (bad := one_message(rig.run("--qemu", "/dev/null"), "Invalid argument")), "a device", bad)
+    test_places(report, rig)
     done = rig.run("--save", "/sys/x", "--qemu", rig.qemus / "good")
     tell(report, done.returncode == 1 and "cannot write /sys/x" in done.stderr, "a result that cannot be saved", [done.stderr])
+
+
+def test_places(report, rig):
+    """Where a QEMU may lie: in a home, of which nothing else is seen; not where the jail has something of its own."""
+    (rig.work / "bin").mkdir()
+    shutil.copy(rig.qemus / "peeks", rig.work / "bin/peeks")
+    done = rig.run("--qemu", rig.work / "bin/peeks", "--timeout", 60)
+    tell(report, not (bad := one_message(done, "achieved: nothing")), "a QEMU in ~/bin sees nothing of ~", bad)
+    root = rig.work / "other-root"
+    shutil.copytree(rig.image, root / "image")
+    shutil.copy(rig.qemus / "good", root / "libqemu")
+    started = time.monotonic()
+    done = subprocess.run([rig.program, "--root", str(root), "measure", "--image", "/image", "--vcpu", "2", "--memory", "4096",
+                           "--qemu", "/libqemu", "--timeout", "30"], capture_output=True, text=True, check=False)
+    bad = one_message(done, "cannot make a sandbox")
+    if time.monotonic() - started > BEYOND:
+        bad.append(f"waited {time.monotonic() - started:.1f} s for what was never started")
+    tell(report, not bad, "a QEMU that cannot be placed in the jail is refused at once", bad)
 
 
 def test_images(report, rig):
@@ -272,6 +294,7 @@ def test_machines(report, rig):
     lost = daemons.machine(6, image, qemu=str(good))
     lost["config"]["args"] = [word.replace("/bzImage", "/no-kernel") for word in lost["config"]["args"]]
     listed.insert(0, lost)
+    listed[4]["state"]["pid"] = None  # cvm4
     supervisor = daemons.serve(daemons.SUPERVISOR, {"/list": {"data": listed}})
     vmm = daemons.serve(daemons.VMM, {"/prpc/Status": {"vms": [daemons.stopped(9, str(image))], "total": 1}})
 
@@ -286,6 +309,11 @@ def test_machines(report, rig):
          "and names those that it cannot", [done.stderr])
     if found:
         tell(report, found["cvm1"] == found["cvm2"] != found["cvm3"] == found["cvm4"], "their sizes count")
+        origins = {each["what"]: each["command_line"] for each in json.loads(done.stdout)["machines"]}
+        wanted = {"cvm1": "running", "cvm2": "running", "cvm3": "running", "cvm4": "last", "cvm9": "assumed"}
+        tell(report, origins == wanted, "of one that is stopped the command line is the last, or assumed, in JSON", [str(origins)])
+        text = ask("--vm", "cvm9", "--qemu", good).stdout + ask("--vm", "cvm1").stdout
+        tell(report, text.count("its command line is assumed") == 1, "and in words", [text])
     for name in ("cvm3", listed[3]["config"]["id"]):
         one = ask("--vm", name, "--json")
         tell(report, one.returncode == 0 and json.loads(one.stdout)["registers"] == found["cvm3"], f"--vm {name}", [one.stderr])
@@ -305,6 +333,13 @@ def test_machines(report, rig):
     os.unlink(daemons.SUPERVISOR)
     tell(report, not (bad := one_message(ask("--all"), "supervisor does not answer")), "no supervisor", bad)
     vmm.shutdown()
+    os.unlink(daemons.VMM)
+
+
+def test_records(report, rig):
+    corner.mount("rig", "/var/lib", "tmpfs")
+    records.test_all(lambda *words: tell(report, *words), rig.program, rig.work, rig.image, rig.qemus / "good")
+    corner.unmount("/var/lib")
 
 
 def quote_of(result):
@@ -341,6 +376,84 @@ def test_ways(report, rig):
     test_root(report, rig, result)
 
 
+def test_td(report, rig):
+    """A paused TD, on the stand-in that comes with dstack-host-sim: simulated tables, real formats."""
+    place = pathlib.Path("/usr/local/games")  # below /usr, where such a program is seen with what it needs
+    if not place.is_dir():
+        report.skip("a paused TD", f"no {place} to put the stand-in at")
+        return
+    corner.mount(TOP / "src/sim", place, flags=corner.MS_BIND)
+    standin = ["--qemu", place / "bin/qemu", "--timeout", 60]
+    done = rig.run(*standin, "--td", "--json")
+    plain = json.loads(rig.run(*standin, "--json").stdout)
+    result = json.loads(done.stdout) if done.returncode == 0 else {}
+    good = result.get("tdx") is True and result["simulated"] is True and plain["tdx"] is False and "simulated" not in plain
+    tell(report, good, "a paused TD (simulated) is read, and both are said", [done.stdout[:300], done.stderr])
+    registers = [name for name in result["registers"] if result["registers"][name] != plain["registers"][name]]
+    tell(report, registers == ["rtmr0"], "its tables are not those of a machine without TDX", registers)
+    path = rig.work / "td-quote.json"
+    path.write_text(quote_of(result))
+    done = rig.run(*standin, "--td", "--verify", path)
+    good = done.returncode == 0 and done.stdout.count("equal") == 4 and "paused TD (simulated)" in done.stdout
+    tell(report, good, "--verify of its quote (simulated): equal", [done.stdout, done.stderr])
+    done = rig.run(*standin, "--verify", path)
+    good = done.returncode == 1 and "acpi" in done.stdout and "read without TDX" in done.stdout and "equal\n" in done.stdout
+    tell(report, good, "without --td it is told why RTMR0 cannot be", [done.stdout, done.stderr])
+    saved = rig.work / "td-saved.json"
+    done = rig.run(*standin, "--td", "--save", saved)
+    for words, wanted in (((), 1), (("--td",), 0)):
+        done = rig.run(*standin, *words, "--compare", saved, "installed")
+        good = done.returncode == wanted and ("cannot be compared" in done.stderr) == bool(wanted)
+        tell(report, good, f"--compare {' '.join(words)} with what was saved of a TD", [done.stdout, done.stderr])
+    if os.path.exists(QEMU):
+        done = rig.run("--td", "--timeout", 60)
+        tell(report, not (bad := one_message(done, "QEMU")), "--td where there is no TDX: one message", bad)
+    machine = daemons.machine(1, rig.image, qemu=str(place / "bin/qemu"))
+    supervisor = daemons.serve(daemons.SUPERVISOR, {"/list": {"data": [machine]}})
+    words = [rig.program, "measure", "--vm", "cvm1", "--td", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    good = done.returncode == 0 and json.loads(done.stdout)["tdx"] is True
+    tell(report, good, "--td of a machine that runs, with its own arguments", [done.stderr])
+    supervisor.shutdown()
+    os.unlink(daemons.SUPERVISOR)
+    corner.unmount(place)
+
+
+# The real QEMU with --td's arguments but for those that need TDX.
+WITHOUT_TDX = f"""#!/usr/bin/python3
+import os, sys
+words = [word.replace("confidential-guest-support=tdx,", "") for word in sys.argv]
+words = ["rng-builtin,id=x" if word.startswith("tdx-guest,") else "qemu64,vendor=GenuineIntel" if word == "host" else word
+         for word in words]
+os.execv({QEMU!r}, words)
+"""
+
+
+def test_kvm(report, rig):
+    """The jail that a TD gets: KVM, by the group of its node, and nothing else of /dev."""
+    if not os.path.exists(QEMU) or not os.path.exists("/dev/kvm"):
+        report.skip("KVM in the jail", "no QEMU or no /dev/kvm")
+        return
+    program, node = rig.qemus / "without-tdx", rig.work / "kvm"
+    program.write_text(WITHOUT_TDX)
+    program.chmod(0o755)
+    os.mknod(node, 0o660 | 0o020000, os.stat("/dev/kvm").st_rdev)
+    os.chown(node, 0, 61111)
+    os.chmod(node, 0o660)
+    corner.mount(node, "/dev/kvm", flags=corner.MS_BIND)
+    done = rig.run("--qemu", program, "--td", "--json", "--timeout", 60)
+    plain = json.loads(rig.run("--json", "--timeout", 60).stdout)
+    if done.returncode and "KVM" in done.stderr:
+        report.skip("KVM in the jail", done.stderr.strip())
+    else:
+        good = done.returncode == 0 and json.loads(done.stdout)["registers"] == plain["registers"]
+        tell(report, good, "KVM in the jail, without TDX: what is read is the same", [done.stderr])
+    done = rig.run("--qemu", rig.qemus / "writes", "--td", "--timeout", 60)
+    tell(report, not (bad := one_message(done, "achieved: /dev\n")), "of /dev there is that node alone", bad)
+    corner.unmount("/dev/kvm")
+    node.unlink()
+
+
 def test_nobody(report, rig, result):
     with tempfile.TemporaryDirectory(prefix="dstack-rig-") as directory:
         os.chmod(directory, 0o755)
@@ -356,6 +469,9 @@ def test_nobody(report, rig, result):
         return
     good = done.returncode == 0 and json.loads(done.stdout)["registers"] == result["registers"]
     tell(report, good, "nobody can measure, too", [done.stderr])
+    if good:
+        tell(report, json.loads(done.stdout)["sandbox"] == "caller" and result["sandbox"] == "own",
+             "and it is told whose user QEMU had", [done.stdout])
 
 
 def test_root(report, rig, result):
@@ -407,7 +523,7 @@ def main():
         rig = Rig(build.program(), work)
         rig.run_compare = compare(rig)
         for test in (test_hostile, test_others, test_images, test_packages, test_killed, test_two, test_vectors, test_counts,
-                     test_machines, test_ways, test_sockets):
+                     test_machines, test_records, test_ways, test_td, test_kvm, test_sockets):
             test(report, rig)
     return report.finish(["hostile QEMUs", "packages"])
 

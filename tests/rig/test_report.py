@@ -27,7 +27,9 @@ SECRETS = {"pccs-api-key": "c4nAryApiKey0123456789abcdefABCD", "pccs-user-token"
            "vmm-internal-token": "canary-internal-token-11"}
 URLS = {"ETH_RPC_URLS": "https://joe:canaryRpcPassword@rpc.example.org/v2/canaryRpcKey0123456789",
         "PROXY": "http://me:canaryProxyPassword@proxy.example.org:3128"}
-CANARIES = [*SECRETS.values(), "canaryRpcPassword", "canaryRpcKey0123456789", "canaryProxyPassword"]
+UNIT = ("[Service]\nEnvironment=\"A=canaryUnitA\" \\\n# x\n  B=canaryUnitB\nSetCredential=c:canaryUnitC\n#D=canaryUnitD\n"
+        "ExecStart=/x --vmm-token canaryUnitE -u joe:canaryUnitF https://joe:p@canaryUnitG@h/?a=b&key=canaryUnitH\n")
+CANARIES = [*SECRETS.values(), "canaryRpcPassword", "canaryRpcKey0123456789", "canaryProxyPassword", "canaryUnit"]
 SETTINGS = ["DOMAIN=example.org", "AESMD_IMAGE=a", "KEY_PROVIDER_IMAGE=b",
             "KMS_IMAGE=r.example/k@sha256:" + "7e" * 32, "KMS_CONTRACT=0x" + "51" * 20,
             "APP_AUTH_IMPLEMENTATION=0x" + "52" * 20, *(f"{key}={value}" for key, value in URLS.items())]
@@ -69,6 +71,7 @@ def tree(root, chance):
     put(root, "/run/dstack/registry/config.yml", "\n".join(text(chance) for _ in range(9)).encode("latin-1", "replace") +
         "ä€🦀 ok\n".encode())
     put(root, "/run/dstack/front/haproxy.cfg", f"\ntoken {SECRETS['vmm-internal-token']}\n```\n````\n" + text(chance))
+    put(root, "/etc/systemd/system/dstack-vmm.service", UNIT)
     put(root, "/var/lib/dpkg/status", "Package: qemu-system-x86\nStatus: hold ok installed\nVersion: 1:7.2|`<b>\n\n"
         "Package: haproxy\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: dstack-host-tools\n"
         "Status: install ok installed\nVersion: 1.0\n\n")

@@ -79,7 +79,7 @@ class Test:
             every = [cuts.INSTALL, *cuts.RUNNING]
             return [every[number % len(every)] for number in range(CUTS)]
         named = {case.name: case for case in cuts.RUNNING}
-        always = [cuts.INSTALL, named.pop("config set"), named.pop("dpkg-reconfigure")]
+        always = [cuts.INSTALL, named.pop("config set"), named.pop("first start, images just loaded")]
         return always + self.random.sample(sorted(named.values(), key=lambda case: case.name), CUTS - len(always))
 
     def later(self, function, *words):
@@ -220,7 +220,7 @@ class Test:
     def cut(self, case, share):
         started = time.monotonic()
         known = self.known if case.start == "running" else None
-        moment = share * cuts.BEYOND * self.duration(case)
+        moment = case.seconds if case.when else share * cuts.BEYOND * self.duration(case)
         cut = cuts.Cut(case, self.place, self.saved[case.start], next(self.numbers), known)
         bad = cut.run(moment)
         self.report.counts["power cuts"] += 1

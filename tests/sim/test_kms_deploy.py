@@ -11,6 +11,7 @@ import stat
 import subprocess
 import threading
 import unittest
+import urllib.request
 
 from test_lifecycle import KeyProvider
 from vmmhost import ROOT, HostTest, alive, free_port, wait_until
@@ -24,7 +25,8 @@ DEADLINE = 60
 SOCKET = "run/dstack/vmm/vmm.sock"
 # No KMS gets so far that it boots: these hold for upstream's VMM, too.
 WITHOUT_GUEST = ("test_waits_for_a_setting", "test_another_compose_of_that_name_is_left_alone", "test_no_image_no_kms",
-                 "test_a_port_in_use", "test_a_damaged_record_stops_it")
+                 "test_a_port_in_use", "test_a_damaged_record_stops_it",
+                 "test_machines_are_looked_for_where_the_vmm_keeps_them")
 
 
 class Between:
@@ -271,6 +273,20 @@ class DeployTest(HostTest):
         self.assertIn("another one would have other keys", self.deploy(1))
         self.assertEqual(([], 1), (self.vms(), self.between.creates))
 
+    def test_machines_are_looked_for_where_the_vmm_keeps_them(self):
+        """Not at VM_DIR, where the operator's own vmm.toml says otherwise."""
+        self.start()
+        hidden = "elsewhere/vm/00000000-0000-0000-0000-00000000000a"
+        os.makedirs(self.h.path(hidden))
+        self.h.write(f"{hidden}/vm-manifest.json", json.dumps({"name": "kms"}))
+        self.h.write("etc/dstack/vmm.toml", 'run_path = "/elsewhere/vm"\n')
+        self.assertIn(f"/{hidden} holds a virtual machine named kms", self.deploy(1))
+        self.assertEqual(([], 0), (self.vms(), self.between.creates))
+        os.makedirs(self.h.path("var/lib/dstack/kms"), exist_ok=True)
+        self.h.write("etc/dstack/vmm.toml", "")
+        os.rename(self.h.path(hidden), self.h.path("vm", os.path.basename(hidden)))
+        self.assertIn("/vm/00000000-0000-0000-0000-00000000000a holds a virtual machine", self.deploy(1))
+
     def test_a_damaged_record_stops_it(self):
         self.start()
         for text in ("", "{}", json.dumps({"schema": "dstack-host.kms-deploy/1", "vm_id": "../x"})):
@@ -375,6 +391,27 @@ class DeployTest(HostTest):
         self.await_said(others[0][1], "ready: ")
         self.assertEqual(0, others[0][0].wait(DEADLINE))
         self.assertEqual((1, 1), (self.between.creates, len(self.vms())))
+
+    def test_one_at_a_time_makes_the_keys(self):
+        """Another deployment may be making them: the KMS would start with a mixture of its keys and ours."""
+        other = None
+
+        def another_deployment():
+            nonlocal other
+            other = open(self.h.path("run/dstack/.kms-lock"), "r+b")
+            self.addCleanup(other.close)
+            # It gets the lock when the virtual machine is on record, which has not booted by then.
+            threading.Thread(target=fcntl.lockf, args=(other, fcntl.LOCK_EX), daemon=True).start()
+
+        self.between.on_create = another_deployment
+        self.start()
+        process, notify = self.deploy_in_background("one")
+        self.await_said(notify, "waiting for another kms deploy", never="the KMS's keys")
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=DEADLINE) as page:
+            self.assertIn(b"No root keys yet", page.read())
+        fcntl.lockf(other, fcntl.LOCK_UN)
+        self.await_said(notify, "ready: ")
+        self.assertEqual(0, process.wait(DEADLINE))
 
     def test_waits_for_the_lock_and_finds_what_it_made(self):
         """The answer comes while another verb has the lock: recorded later, never made again."""

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import tarfile
 import unittest
+import unittest.mock
 
 from intelsim import ROOT, SIM, SimTest
 
@@ -146,8 +147,8 @@ DIGEST = "0931df9bb27460553c75d595a351cbbdb90e51c8d01e145d3fb9339899e5e185"
 class FakeDocker:
     """The calls images.py makes, on a unix socket."""
 
-    def __init__(self, address):
-        self.images, self.calls = {}, []
+    def __init__(self, address, root):
+        self.images, self.calls, self.root = {}, [], root
         self.server = base.HttpServer(address, self.answer, body_limit=1 << 30).start()
 
     def answer(self, req):
@@ -162,7 +163,14 @@ class FakeDocker:
                     self.images[entry["RepoTags"][0]] = {"Id": image_id, "Config": json.loads(text)["config"]}
                     self.layer = layer
             return base.reply_json({"stream": "Loaded"})
+        if req.path == "/info":
+            return base.reply_json({"DockerRootDir": self.root})
+        if req.path == "/containers/json":
+            return base.reply_json([{"Id": "c" + json.loads(req.arg("filters"))["ancestor"][0][-8:]}])
         name = req.path.removeprefix("/images/").removesuffix("/json")
+        if req.method == "DELETE":
+            self.images = {tag: image for tag, image in self.images.items() if image["Id"] != name}
+            return base.reply_json([])
         if req.method == "GET" and name in self.images:
             return base.reply_json(self.images[name])
         return base.reply_json({"message": "No such image"}, 404)
@@ -170,17 +178,40 @@ class FakeDocker:
 
 @unittest.skipUnless(os.path.exists("/usr/bin/python3") and shutil.which("ldd"), "needs the system's Python and ldd")
 class ContainerImages(SimTest):
-    def test_load_once_and_again_after_a_change(self):
-        docker = FakeDocker("unix:" + self.path("docker.sock"))
+    def docker(self):
+        docker = FakeDocker("unix:" + self.path("docker.sock"), self.dir)
         self.addCleanup(docker.server.stop)
-        client = images.Docker("unix:" + self.path("docker.sock"))
-        self.assertEqual(sorted(images.ensure(client, "/usr/bin/python3")), sorted(images.IMAGES))
-        self.assertEqual(images.ensure(client, "/usr/bin/python3"), [])
+        return docker
+
+    def ensure(self):
+        return images.ensure(images.Docker("unix:" + self.path("docker.sock")), "/usr/bin/python3",
+                             images.Note(self.path("state/on-disk")))
+
+    def test_load_once_and_again_after_a_change(self):
+        docker = self.docker()
+        self.assertEqual(sorted(self.ensure()), sorted(images.IMAGES))
+        self.assertEqual(self.ensure(), [])
         old = docker.images["dstack-sim/aesmd:latest"]["Id"]
         docker.images["dstack-sim/aesmd:latest"]["Config"]["Labels"][images.LABEL] = "older"
-        self.assertEqual(images.ensure(client, "/usr/bin/python3"), ["dstack-sim/aesmd:latest"])
+        self.assertEqual(self.ensure(), ["dstack-sim/aesmd:latest"])
         self.assertIn(("DELETE", f"/images/{old}"), docker.calls)
         self.chroot(docker.layer, docker.images["dstack-sim/gramine-sealing-key-provider:latest"]["Config"]["Cmd"])
+
+    def test_not_known_to_be_on_the_disk(self):
+        """The power went after Docker had the images and before they were flushed: what it has may be damaged."""
+        docker = self.docker()
+        with unittest.mock.patch.object(images.Docker, "flush", side_effect=KeyboardInterrupt):
+            self.assertRaises(KeyboardInterrupt, self.ensure)
+        damaged = {image["Id"] for image in docker.images.values()}
+        self.assertEqual(len(damaged), 2)
+        docker.calls.clear()
+        self.assertEqual(sorted(self.ensure()), sorted(images.IMAGES))
+        for image_id in damaged:
+            self.assertIn(("DELETE", f"/containers/c{image_id[-8:]}"), docker.calls)
+            self.assertIn(("DELETE", f"/images/{image_id}"), docker.calls)
+        docker.calls.clear()
+        self.assertEqual(self.ensure(), [])
+        self.assertNotIn("DELETE", [method for method, _ in docker.calls])
 
     def chroot(self, layer, command):
         """The image is whole: its own Python runs its own program."""

@@ -8,6 +8,7 @@
 
 #include "test-view.h"
 
+#include "host/check/check-files.h"
 #include "host/check/check-print.h"
 
 struct check_case {
@@ -19,8 +20,10 @@ struct check_case {
 /* As checks are judged while probes are on their way: nothing has answered, no part is judged. */
 static inline void judge_ahead(struct check_view *v)
 {
-	struct check_view early = *v;
+	struct check_view early;
 
+	check_files_read(v);
+	early = *v;
 	memset(early.parts.probe, 0, sizeof(early.parts.probe));
 	early.parts.now_us = 0;
 	early.findings = NULL;
@@ -51,6 +54,7 @@ static inline void judge_all(const struct check_case *c, const struct fixture *f
 	checks_run(&v, verdicts);
 	verdicts_free(v.ahead, checks_count());
 	free(v.ahead);
+	check_files_free(&v);
 	machine_free(&v.machine);
 	for (int i = 0; i < CHECK_JOURNAL_COUNT; i++)
 		journal_tail_free(&v.journal[i]);

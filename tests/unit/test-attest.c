@@ -61,6 +61,14 @@ static void container(void **state _unused_)
 		     "bad=the answer is no container;");
 }
 
+static void image(void **state _unused_)
+{
+	assert_facts(digest_image, 200, "{\"Id\":\"sha256:11\",\"RepoTags\":[]}", "id=sha256:11;");
+	assert_facts(digest_image, 404, "{\"message\":\"No such image: k\"}", "");
+	assert_facts(digest_image, 200, "{\"Id\":7}", "bad=the answer is no image;");
+	assert_facts(digest_image, 200, "[]", "bad=the answer is no image;");
+}
+
 /* --- codes --- */
 
 static const char *name_in(enum dcap_speaker speaker, const char *line)
@@ -230,7 +238,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(revocation_list),
-		cmocka_unit_test(container),
+		cmocka_unit_test(container), cmocka_unit_test(image),
 		cmocka_unit_test(codes),
 		cmocka_unit_test(every_code_has_its_words),
 		cmocka_unit_test(the_cause_of_a_burst),

@@ -69,6 +69,7 @@ static inline void put_attestation(struct host *h, const struct fixture *f)
 	fact(h, PROBE_AESMD_INSPECT, "mount", "/etc/sgx_default_qcnl.conf bind " QCNL_PATH);
 	container(h, PROBE_SEALING_INSPECT, setting(&h->settings, KEY_KEY_PROVIDER_IMAGE),
 		  "always", "0");
+	fact(h, PROBE_SEALING_IMAGE, "id", KEY_PROVIDER_ID);
 	put_text(f, "/var/lib/dstack/kms/key-provider", KEY_PROVIDER_ID "\n");
 	answer(h, PROBE_REGISTRY_WRITE, 405);
 	certificate(h, PROBE_REGISTRY_WRITE, NOW_S - 60, NOW_S + DAYS(300), "ok", "ok", "no");

@@ -249,4 +249,35 @@ static const struct check_case cases[] = {
 	{ "registration", SKIP_SIMULATED, on_a_rehearsal },
 };
 
+/* --- the fix, as it is typed --- */
+
+CASE(qgs_cut_short) { put_text(f, "/etc/qgs.conf", "number_threads = 4"); }
+static const char *fixed; /* what /etc/qgs.conf has after it */
+CASE(qgs_fixed) { put_text(f, "/etc/qgs.conf", fixed); }
+
+static void a_line_without_its_end_is_not_joined(void **state)
+{
+	static const struct check_case cut = { "qgs.conf", "no-port", qgs_cut_short },
+				       after = { "qgs.conf", "vsock", qgs_fixed };
+	const struct fixture *f = *state;
+	_cleanup_free_ struct verdict *verdicts = xcalloc(checks_count(), sizeof(*verdicts));
+	_cleanup_free_ char *command = NULL;
+	char *into;
+
+	judge_all(&cut, f, verdicts);
+	command = xstrdup(must(verdicts[check_find(cut.id)].fix));
+	verdicts_free(verdicts, checks_count());
+	into = must(strstr(command, "sudo tee -a /etc/qgs.conf && "));
+	snprintf(into, strlen(into) + 1, "cat");
+	/* In a shell, as it is printed, but for the file. */
+	into = xasprintf("(printf 'number_threads = 4'; %s) > %s/fixed", command, f->dir);
+	assert_int_equal(system(into), 0);
+	free(into);
+	fixed = must(get(f, "/fixed"));
+	assert_case(&after, f);
+}
+
+#undef CHECK_CASES_MORE
+#define CHECK_CASES_MORE with_root(a_line_without_its_end_is_not_joined),
+
 CHECK_CASES_MAIN(group_attestation, cases)

@@ -145,6 +145,39 @@ ARRANGE(other_in_guests_range)
 	add_listener(&v->machine, "0.0.0.0", 9200, "nginx");
 }
 
+ARRANGE(udp_service)
+{
+	add_udp(&v->machine, "0.0.0.0", 111, "rpcbind");
+}
+
+ARRANGE(udp_in_guests_range)
+{
+	set_text(&h->settings.v[KEY_VMM_PORT_RANGES].value, "udp:9200-9299");
+	add_udp(&v->machine, "0.0.0.0", 9200, "nc");
+}
+
+ARRANGE(udp_of_guest)
+{
+	set_text(&h->settings.v[KEY_VMM_PORT_RANGES].value, "udp:9200-9299");
+	add_udp(&v->machine, "0.0.0.0", 9200, "qemu-system-x86");
+}
+
+ARRANGE(tcp_range_is_not_udp)
+{
+	set_text(&h->settings.v[KEY_VMM_PORT_RANGES].value, "tcp:9200-9299");
+	add_udp(&v->machine, "0.0.0.0", 9200, "qemu-system-x86");
+}
+
+ARRANGE(udp_of_clients)
+{
+	add_udp(&v->machine, "0.0.0.0", 68, "dhclient");
+	add_udp(&v->machine, "::", 123, "ntpd");
+	add_udp(&v->machine, "0.0.0.0", 40000, "chronyd");
+	add_udp(&v->machine, "127.0.0.1", 53, "dnsmasq");
+	/* Of the numbers of others' TCP ports. */
+	add_udp(&v->machine, "127.0.0.1", 9103, "nc");
+}
+
 ARRANGE(registry_public)
 {
 	set_text(&h->settings.v[KEY_REGISTRY_LISTEN].value, "0.0.0.0:443");
@@ -351,6 +384,50 @@ ARRANGE(caa_mail_only)
 	fact(h, PROBE_DNS, "caa", "example.org iodef mailto:a@example.org");
 }
 
+/* For wildcards alone. */
+ARRANGE(caa_wild_only)
+{
+	fact(h, PROBE_DNS, "caa", "example.org issuewild ca.example");
+}
+
+ARRANGE(caa_wild_is_no_leave)
+{
+	caa_others(h, v, f);
+	fact(h, PROBE_DNS, "caa", "example.org issuewild letsencrypt.org");
+}
+
+static void caa_answered(struct host *h, const char *first, const char *second)
+{
+	forget_names(h);
+	if (first)
+		fact(h, PROBE_DNS, "answered", first);
+	fact(h, PROBE_DNS, "answered", second);
+}
+
+ARRANGE(caa_silent_above)
+{
+	caa_answered(h, "registry.example.org CAA ok", "kms.example.org CAA ok");
+}
+
+ARRANGE(caa_failed_above)
+{
+	caa_silent_above(h, v, f);
+	fact(h, PROBE_DNS, "answered", "example.org CAA failed");
+}
+
+ARRANGE(caa_silent_for_one)
+{
+	caa_answered(h, "registry.example.org CAA ok", "example.org CAA ok");
+}
+
+/* Who decides below needs nobody above. */
+ARRANGE(caa_decided_below)
+{
+	caa_silent_above(h, v, f);
+	fact(h, PROBE_DNS, "caa", "registry.example.org issue letsencrypt.org");
+	fact(h, PROBE_DNS, "caa", "kms.example.org issue letsencrypt.org");
+}
+
 /* --- secrets --- */
 
 ARRANGE(directory_open)
@@ -447,6 +524,12 @@ static const struct check_case cases[] = {
 	{ "host.listeners", "docker", docker_open },
 	{ "host.listeners", "unexpected", web_server },
 	{ "host.listeners", "unexpected", other_in_guests_range },
+	{ "host.listeners", "unexpected", udp_service },
+	{ "host.listeners", "unexpected", udp_in_guests_range },
+	{ "host.listeners", "unexpected", tcp_range_is_not_udp },
+	{ "host.listeners", "as-expected", udp_of_guest },
+	{ "host.listeners", "as-expected", udp_of_clients },
+	{ "host.ports", "own", udp_of_clients },
 	{ "host.listeners", "unknown", listeners_hidden },
 	{ "host.listeners", "unknown", nobody_looked },
 	{ "host.listeners", "privilege", settings_hidden },
@@ -492,6 +575,12 @@ static const struct check_case cases[] = {
 	{ "host.caa", "allowed", caa_ours },
 	{ "host.caa", "allowed", caa_of_the_host },
 	{ "host.caa", "allowed", caa_mail_only },
+	{ "host.caa", "allowed", caa_wild_only },
+	{ "host.caa", "allowed", caa_decided_below },
+	{ "host.caa", "forbidden", caa_wild_is_no_leave },
+	{ "host.caa", "unknown", caa_silent_above },
+	{ "host.caa", "unknown", caa_failed_above },
+	{ "host.caa", "unknown", caa_silent_for_one },
 	{ "host.caa", "forbidden", caa_others },
 	{ "host.caa", "forbidden", caa_nobody },
 	{ "host.caa", "forbidden", caa_lookalike },

@@ -4,8 +4,10 @@
 #include "test-facts.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "host/image/image-digest.h"
+#include "host/check/image-record.h"
 #include "host/render/render.h"
 #include "host/tomlread.h"
 #include "host/vmm/vmm.h"
@@ -73,7 +75,8 @@ ARRANGE(no_systemd, h->view.units_error = UNITS_ABSENT;)
 ARRANGE(own_unit, put_text(f, "/etc/systemd/system/dstack-vmm.service", "[Service]\n");)
 ARRANGE(operator_says_the_same, operator(f, "[cvm]\ncid_start = 1000\n");)
 ARRANGE(operator_overrides, operator(f, "kms_url = \"\"\n[cvm]\ncid_start = 2000\n");)
-ARRANGE(operator_elsewhere, operator(f, "run_path = \"/data/vm\"\n");)
+ARRANGE(operator_elsewhere, operator(f, "image_path = \"/data/images\"\n");)
+ARRANGE(operator_run_path, operator(f, "run_path = \"/data/vm\"\n");)
 ARRANGE(operator_api, operator(f, "run_path = \"/data/vm\"\naddress = \"127.0.0.1:9080\"\n");)
 ARRANGE(operator_token, operator(f, "[auth]\ntokens = [\"s3cr3t-t0ken\"]\n");)
 ARRANGE(operator_guests, operator(f, "[cvm]\nkms_urls = [\"https://127.0.0.1:9103\"]\n");)
@@ -118,6 +121,8 @@ ARRANGE(large_log, char full[512]; put_text(f, "/var/log/dstack/supervisor.log",
 ARRANGE(shown, put_text(f, "/var/lib/dstack/vm/" KMS_VM_ID "/vm-manifest.json", "");
 	vmm_lists_kms(h, "stopped", "", "");)
 ARRANGE(unloaded, put_text(f, "/var/lib/dstack/vm/" OTHER_VM "/vm-manifest.json", "");)
+ARRANGE(unloaded_there, operator_run_path(h, v, f);
+	put_text(f, "/data/vm/" OTHER_VM "/vm-manifest.json", "");)
 ARRANGE(ghost, vmm_lists_kms(h, "stopped", "", "");)
 
 /* digest.txt goes with it, or the image itself would not be whole. */
@@ -135,8 +140,41 @@ ARRANGE(not_a_list, put_sums(f, "hello\n");)
 ARRANGE(lacks, put_sums(f, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 			   "  not-there\n");)
 ARRANGE(tampered, put_text(f, IMAGE_PATH "/bzImage", "another kernel");)
-ARRANGE(large, char full[512]; snprintf(full, sizeof(full), "%s" IMAGE_PATH "/bzImage", f->dir);
-	assert_int_equal(truncate(full, 2 << 20), 0);)
+/* A kernel of 2 MiB; `listed` as what it is, or as another one. */
+static void put_large(const struct fixture *f, int listed)
+{
+	_cleanup_free_ char *text = xcalloc(1, 2 << 20);
+	char hex[SHA256_HEX + 1], sums[128];
+
+	put(f, IMAGE_PATH "/bzImage", text, 2 << 20);
+	text[0] = !listed;
+	sha256_hex(text, 2 << 20, hex);
+	snprintf(sums, sizeof(sums), "%s  bzImage\n", hex);
+	put_sums(f, sums);
+}
+
+static void touch(const struct fixture *f, const char *path)
+{
+	const struct timespec times[] = { { 1, 0 }, { 1, 0 } };
+
+	assert_int_equal(utimensat(f->root.fd, path + 1, times, 0), 0);
+}
+
+ARRANGE(large, put_large(f, 1);)
+ARRANGE(large_read, put_large(f, 1); assert_int_equal(image_record_make(&h->root, &h->settings), 0);)
+ARRANGE(large_other, put_large(f, 0); assert_int_equal(image_record_make(&h->root, &h->settings), 0);)
+ARRANGE(large_touched, large_read(h, v, f); touch(f, IMAGE_PATH "/bzImage");)
+ARRANGE(large_replaced, large_read(h, v, f); char from[512], to[512];
+	put(f, "/new", get(f, IMAGE_PATH "/bzImage"), 1);
+	snprintf(from, sizeof(from), "%s/new", f->dir);
+	snprintf(to, sizeof(to), "%s" IMAGE_PATH "/bzImage", f->dir);
+	assert_int_equal(truncate(from, 2 << 20), 0);
+	assert_int_equal(rename(from, to), 0);)
+ARRANGE(large_record_cut, large_read(h, v, f);
+	_cleanup_free_ char *text = xstrdup(must(get(f, IMAGE_RECORD)));
+	put_text(f, IMAGE_RECORD, text + 1);)
+ARRANGE(not_a_file, char full[512]; snprintf(full, sizeof(full), "%s" IMAGE_PATH "/bzImage", f->dir);
+	put_large(f, 1); assert_int_equal(unlink(full), 0); put_text(f, IMAGE_PATH "/bzImage/x", "");)
 ARRANGE(share_is_writable,
 	static const char text[] = "{\"bios\": \"ovmf.fd\", \"kernel\": \"bzImage\", \"cmdline\": "
 				   "\"x\", \"initrd\": \"bzImage\", \"rootfs\": \"bzImage\"}";
@@ -146,7 +184,13 @@ ARRANGE(share_is_writable,
 
 static const struct check_case cases[] = {
 	{ "image.files", "complete" },
-	{ "image.files", "complete", large },
+	{ "image.files", "complete", large_read },
+	{ "image.files", "differs", large_other },
+	{ "image.files", "unverified", large },
+	{ "image.files", "unverified", large_touched },
+	{ "image.files", "unverified", large_replaced },
+	{ "image.files", "unverified", large_record_cut },
+	{ "image.files", "unreadable", not_a_file },
 	{ "image.files", "no-list", no_list },
 	{ "image.files", "no-list", not_a_list },
 	{ "image.files", "lacks", lacks },
@@ -165,6 +209,7 @@ static const struct check_case cases[] = {
 	{ "vmm.config", "overrides", operator_says_the_same },
 	{ "vmm.config", "overrides", operator_overrides },
 	{ "vmm.config", "elsewhere", operator_elsewhere },
+	{ "vmm.config", "overrides", operator_run_path },
 	{ "vmm.config", "guests", operator_guests },
 	{ "vmm.config", "guests", operator_plain },
 	{ "vmm.config", "readable", operator_readable },
@@ -220,6 +265,7 @@ static const struct check_case cases[] = {
 	{ "vmm.ghosts", "none" },
 	{ "vmm.ghosts", "none", shown },
 	{ "vmm.ghosts", "unloaded", unloaded },
+	{ "vmm.ghosts", "unloaded", unloaded_there },
 	{ "vmm.ghosts", "ghost", ghost },
 };
 
@@ -249,7 +295,26 @@ static void an_override_is_named_and_not_its_value(void **state)
 
 static void what_was_not_hashed_is_said(void **state)
 {
-	said(*state, "image.files", large, "not hashed here: bzImage", 1);
+	said(*state, "image.files", large, "not verified: bzImage", 1);
+	said(*state, "image.files", large_read, "all are as listed", 1);
+}
+
+/* Else a change in the same tick of the clock would have the same times. */
+static void what_was_changed_this_moment_is_read_again(void **state)
+{
+	const struct fixture *f = *state;
+	_cleanup_settings_ struct settings s = { 0 };
+	struct stat st;
+	struct timespec now;
+
+	put_large(f, 1);
+	assert_int_equal(settings_load(&f->root, &s), 0);
+	assert_int_equal(image_record_make(&f->root, &s), 0);
+	assert_non_null(strstr(must(get(f, IMAGE_RECORD)), IMAGE_PATH "/bzImage\n"));
+	clock_gettime(CLOCK_REALTIME, &now);
+	assert_int_equal(fstatat(f->root.fd, &(IMAGE_PATH "/bzImage")[1], &st, 0), 0);
+	assert_true((now.tv_sec - st.st_ctim.tv_sec) * 1000 +
+		    (now.tv_nsec - st.st_ctim.tv_nsec) / 1000000 >= 99);
 }
 
 static void an_unknown_key_has_its_line(void **state)
@@ -344,7 +409,9 @@ static void digests_take_facts(void **state _unused_)
 #undef CHECK_CASES_MORE
 #define CHECK_CASES_MORE                                                                 \
 	with_root(an_override_is_named_and_not_its_value),                               \
-		with_root(what_was_not_hashed_is_said), with_root(an_unknown_key_has_its_line), \
+		with_root(what_was_not_hashed_is_said), \
+		with_root(what_was_changed_this_moment_is_read_again), \
+		with_root(an_unknown_key_has_its_line), \
 		with_root(an_open_api_is_said_to_be_shut), with_root(knows_what_is_rendered), \
 		cmocka_unit_test(digests_take_facts),
 

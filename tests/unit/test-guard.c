@@ -11,9 +11,11 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/alloc.h"
 #include "base/spawn.h"
+#include "cmd/cmd.h"
 #include "host/guard.h"
 #include "host/kms/kms.h"
 #include "host/render/render.h"
@@ -425,6 +427,119 @@ static void the_table_is_its_owners(void **state)
 	assert_int_equal(slice_remove(), 0);
 }
 
+/* dstack-host guard on the fixture, with its table there when this returns. */
+static pid_t start_keeper(const struct fixture *f)
+{
+	struct cmd_ctx ctx = { .root = f->root };
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	char verb[] = "guard", *argv[] = { verb, NULL }, text[64] = "";
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct timeval limit = { .tv_sec = 20 };
+	pid_t pid;
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s/notify", f->dir);
+	unlink(at.sun_path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setenv("NOTIFY_SOCKET", at.sun_path, 1);
+		optind = 0;
+		_exit(cmd_guard.run(&ctx, 1, argv));
+	}
+	assert_true(recv(fd, text, sizeof(text) - 1, 0) > 0);
+	assert_int_equal(strncmp(text, "READY=1", 7), 0);
+	close(fd);
+	return pid;
+}
+
+static void stop_keeper(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FINE);
+}
+
+static int is_owned(void)
+{
+	_cleanup_(guard_sight_free) struct guard_sight sight;
+
+	guard_look(&sight);
+	return sight.listing && strstr(sight.listing, "flags owner");
+}
+
+/* systemctl stop and restart: guests that run are never let out. */
+static void who_stops_the_guard_leaves_the_fence(void **state)
+{
+	const char *const flush[] = { "nft", "flush ruleset", NULL };
+	struct fixture *f = *state;
+	_cleanup_free_ char *rules = rules_for(f, "");
+	pid_t pid;
+
+	need_own_world();
+	assert_int_equal(slice_make(), 0);
+	put_text(f, GUARD_FILE, rules);
+	/* Nobody to be fenced in. */
+	put_text(f, SERVICE "/cgroup.procs", "");
+	pid = start_keeper(f);
+	assert_true(is_owned());
+	stop_keeper(pid);
+	assert_int_equal(guard_is_loaded(), 0);
+
+	put_text(f, SERVICE "/cgroup.procs", "4194400\n");
+	pid = start_keeper(f);
+	stop_keeper(pid);
+	assert_int_equal(guard_is_loaded(), 1);
+	assert_false(is_owned());
+	try_one(GUEST, "127.0.0.1", 9080, ECONNREFUSED);
+	/* The next one takes it over, rules and all. */
+	put_text(f, KMS_CA, "");
+	try_one(USER, "127.0.0.1", 9103, ECONNREFUSED);
+	free(rules);
+	rules = rules_for(f, "");
+	put_text(f, GUARD_FILE, rules);
+	pid = start_keeper(f);
+	assert_true(is_owned());
+	try_one(GUEST, "127.0.0.1", 9080, ECONNREFUSED);
+	try_one(USER, "127.0.0.1", 9103, 0);
+	stop_keeper(pid);
+	assert_int_equal(spawn_wait(flush), 0);
+	assert_int_equal(slice_remove(), 0);
+}
+
+/* Taking over is all or nothing, too. */
+static void a_table_without_owner_is_replaced_by_good_rules_only(void **state)
+{
+	static const char bad[] = "table inet " GUARD_TABLE " { flags owner; }\n"
+				  "delete table inet " GUARD_TABLE "\n"
+				  "table inet " GUARD_TABLE " { chain x { nonsense } }\n";
+	const char *const flush[] = { "nft", "flush ruleset", NULL };
+	struct fixture *f = *state;
+	_cleanup_free_ char *rules = rules_for(f, ""), *trouble = NULL;
+	_cleanup_guard_ struct guard *g = NULL;
+
+	need_own_world();
+	assert_int_equal(slice_make(), 0);
+	assert_int_equal(guard_open(&g), 0);
+	load(g, f, "");
+	assert_int_equal(guard_leave(g, "table x", &trouble), -EINVAL);
+	free(trouble);
+	trouble = NULL;
+	assert_int_equal(guard_leave(g, rules, &trouble), 0);
+	guard_close(&g);
+	assert_int_equal(guard_open(&g), 0);
+	assert_int_equal(guard_load(g, bad, &trouble), -EINVAL);
+	assert_non_null(trouble);
+	assert_int_equal(guard_is_loaded(), 1);
+	try_one(GUEST, "127.0.0.1", 9080, ECONNREFUSED);
+	guard_close(&g);
+	assert_int_equal(spawn_wait(flush), 0);
+	assert_int_equal(slice_remove(), 0);
+}
+
 /* Who listens on this host, for all of the tests. */
 static void open_services(void)
 {
@@ -454,6 +569,8 @@ int main(void)
 		with_root(a_published_port_is_refused),
 		with_root(guests_may_answer),
 		with_root(the_table_is_its_owners),
+		with_root(who_stops_the_guard_leaves_the_fence),
+		with_root(a_table_without_owner_is_replaced_by_good_rules_only),
 	};
 	int failed;
 

@@ -157,6 +157,25 @@ static void a_domain_that_never_was_is_not_taken_for_an_answer(void **state)
 	assert_string_equal(get(f, CONF), "");
 }
 
+/* What is preseeded without a question of its own loses against the file, key by key. */
+static void the_file_wins_over_a_preseed(void **state)
+{
+	static const char answers[] = "settings=KMS_NAME=other CHAIN_ID=17000 PCCS_PORT NOPE=1";
+	const struct fixture *f = *state;
+	_cleanup_free_ char *said = NULL;
+	struct import im;
+
+	put_text(f, CONF, "KMS_NAME=kms1\nPCCS_PORT=8082\n");
+	begin(f, &im);
+	assert_int_equal(import_answers(&f->root, &im, answers, sizeof(answers) - 1), 0);
+	said = complaints(&im);
+	/* No complaint: whoever preseeds a host again knows less than its file. */
+	assert_null(strstr(said, "KMS_NAME"));
+	assert_non_null(strstr(said, "NOPE"));
+	import_free(&im);
+	assert_string_equal(get(f, CONF), "KMS_NAME=kms1\nPCCS_PORT=8082\nCHAIN_ID=17000\n");
+}
+
 static void what_cannot_be_read_is_said(void **state)
 {
 	const struct fixture *f = *state;
@@ -246,6 +265,7 @@ int main(void)
 		with_root(what_a_disk_is_sealed_to_stays),
 		with_root(reasons_go_when_they_are_dealt_with),
 		with_root(a_domain_that_never_was_is_not_taken_for_an_answer),
+		with_root(the_file_wins_over_a_preseed),
 		with_root(what_cannot_be_read_is_said),
 		with_root(what_breaks_meanwhile_is_said),
 		with_root(what_cannot_be_written_is_said),

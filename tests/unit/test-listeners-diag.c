@@ -122,12 +122,52 @@ static void the_running_system_is_asked(void **state _unused_)
 	close(fd);
 }
 
+static const struct listener *find_udp(const struct listeners *list, const char *address,
+				       unsigned port)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (list->items[i].udp && list->items[i].port == port &&
+		    strcmp(list->items[i].address, address) == 0)
+			return &list->items[i];
+	return NULL;
+}
+
+static void udp_is_told_until_it_is_connected(void **state _unused_)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct listeners list;
+	struct root host;
+	unsigned port;
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+	port = ntohs(at.sin_port);
+	assert_int_equal(root_open(NULL, &host), 0);
+	assert_int_equal(listeners_all(&host, &list), 0);
+	assert_non_null(must(find_udp(&list, "127.0.0.1", port))->process);
+	assert_int_equal(must(find_udp(&list, "127.0.0.1", port))->loopback, 1);
+	listeners_free(&list);
+	assert_int_equal(listeners_public(&host, &list), 0);
+	for (size_t i = 0; i < list.n; i++)
+		assert_false(list.items[i].udp);
+	listeners_free(&list);
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, len), 0);
+	assert_int_equal(listeners_all(&host, &list), 0);
+	assert_null(find_udp(&list, "127.0.0.1", port));
+	listeners_free(&list);
+	root_close(&host);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(listening_sockets_are_told),
 		cmocka_unit_test(many_are_told),
 		cmocka_unit_test(the_running_system_is_asked),
+		cmocka_unit_test(udp_is_told_until_it_is_connected),
 	};
 
 	return cmocka_run_group_tests_name("listeners-diag", tests, NULL, NULL);

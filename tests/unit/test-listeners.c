@@ -90,6 +90,20 @@ static void sockets_get_their_processes_name(void **state)
 	assert_int_equal(listeners_public(&f->root, &list), 0);
 	assert_int_equal(list.n, 2);
 	listeners_free(&list);
+	/* The same numbers by UDP, and one that has a peer. */
+	put_text(f, "/proc/net/udp", HEAD V4("00000000:2388", "07", "74") V4("00000000:2389", "01", "75")
+		 V4("0100007F:0050", "07", "72"));
+	put_text(f, "/proc/net/udp6", HEAD);
+	assert_int_equal(listeners_all(&f->root, &list), 0);
+	assert_int_equal(list.n, 5);
+	for (size_t i = 0, udp = 0; i < list.n; i++) {
+		udp += (size_t)list.items[i].udp;
+		assert_int_equal(i + 1 < list.n || udp == 2, 1);
+	}
+	listeners_free(&list);
+	assert_int_equal(listeners_public(&f->root, &list), 0);
+	assert_int_equal(list.n, 2);
+	listeners_free(&list);
 	put_text(f, "/proc/net/tcp6/x", "");
 	assert_int_equal(listeners_all(&f->root, &list), -EISDIR);
 	listeners_free(&list); /* what was read before */

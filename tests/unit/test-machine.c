@@ -43,6 +43,37 @@ static void trees_that_are_not_there_yet_are_measured_above(void **state)
 	assert_string_equal(m.kernel_log, "kernel: virt/tdx: module initialized\n");
 	assert_true(m.devices.n > 0);
 	assert_int_equal(m.secrets.error, -ENOENT);
+	machine_free(&m);
+	/* the VMM's own, not what the settings would be */
+	put_text(f, "/etc/dstack/vmm.toml", "run_path = \"/data/vm\"\n");
+	machine_fill(&m, &f->root, &s);
+	assert_string_equal(m.tree[TREE_VMS].path, "/data/vm");
+}
+
+static void dockers_tree_is_where_docker_has_it(void **state)
+{
+	static const char *const cases[][2] = {
+		{ NULL, "/var/lib/docker" },
+		{ "{\"data-root\": \"/srv/docker\", \"live-restore\": true}", "/srv/docker" },
+		{ "{}", "/var/lib/docker" },
+		{ "{\"data-root\": \"docker\"}", "/var/lib/docker" },
+		{ "{\"data-root\": [\"/x\"]}", "/var/lib/docker" },
+		{ "[\"/x\"]", "/var/lib/docker" },
+		{ "{\"data-root\": \"/srv", "/var/lib/docker" },
+	};
+	const struct fixture *f = *state;
+	_cleanup_settings_ struct settings s = { 0 };
+
+	put_text(f, "/etc/dstack/host.conf", "VM_DIR=/srv/vm\n");
+	assert_int_equal(settings_load(&f->root, &s), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *path = NULL;
+
+		if (cases[i][0])
+			put_text(f, "/etc/docker/daemon.json", cases[i][0]);
+		path = tree_path(&f->root, &s, TREE_DOCKER);
+		assert_string_equal(path, cases[i][1]);
+	}
 }
 
 static void secret_files_are_listed_with_modes(void **state)
@@ -123,6 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_kernels_log_is_sifted),
 		with_root(trees_that_are_not_there_yet_are_measured_above),
+		with_root(dockers_tree_is_where_docker_has_it),
 		with_root(secret_files_are_listed_with_modes),
 		with_root(leaks_are_found_where_they_are),
 	};

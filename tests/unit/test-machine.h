@@ -136,6 +136,13 @@ static inline void add_listener(struct machine *m, const char *address, unsigned
 	m->listeners.items[m->listeners.n++] = l;
 }
 
+static inline void add_udp(struct machine *m, const char *address, unsigned port,
+			   const char *process)
+{
+	add_listener(m, address, port, process);
+	m->listeners.items[m->listeners.n - 1].udp = 1;
+}
+
 static inline void machine_make(struct machine *m)
 {
 	*m = (struct machine){

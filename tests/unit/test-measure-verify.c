@@ -9,6 +9,8 @@
 #include "base/alloc.h"
 #include "base/strbuf.h"
 #include "host/bytes.h"
+#include "host/measure/measure-ask.h"
+#include "host/measure/measure-print.h"
 #include "host/measure/measure-verify.h"
 
 enum { HEADER = 48, BODY = 584, SIGNATURE = 64 };
@@ -204,6 +206,66 @@ static void what_is_wrong_is_refused(void **state)
 	free(trouble);
 }
 
+static void the_first_difference_is_named(void **state _unused_)
+{
+	struct measure_result other = { 0 };
+	struct made m;
+
+	make(&m, 4);
+	measure_result_copy(&m.result, &other);
+	assert_null(measure_first_difference(&m.result, &other));
+	other.registers[MEASURE_RTMR2][0] ^= 1;
+	assert_string_equal(measure_first_difference(&m.result, &other), "rtmr2");
+	other.events[EVENT_INITRD][0] ^= 1;
+	assert_string_equal(measure_first_difference(&m.result, &other), "initrd");
+	other.registers[MEASURE_RTMR0][0] ^= 1;
+	other.events[EVENT_ACPI_RSDP][0] ^= 1;
+	other.events[EVENT_ACPI_TABLES][0] ^= 1;
+	assert_string_equal(measure_first_difference(&m.result, &other), "acpi-rsdp");
+	/* Without QEMU one side knows no RTMR0: that differs, too. */
+	free(other.registers[MEASURE_RTMR0]);
+	other.registers[MEASURE_RTMR0] = NULL;
+	assert_string_equal(measure_first_difference(&m.result, &other), "acpi-rsdp");
+	measure_result_free(&other);
+	unmake(&m);
+}
+
+static void says(struct measure_result *r, const char *words, int wanted)
+{
+	_cleanup_strbuf_ struct strbuf out = { 0 };
+
+	measure_print(&out, "kms", r, 0);
+	if ((strstr(out.data, words) != NULL) != wanted)
+		fail_msg("%s \"%s\": %s", wanted ? "lacks" : "has", words, out.data);
+}
+
+static void what_is_assumed_is_said(void **state _unused_)
+{
+	struct made m;
+	json_t *doc;
+
+	make(&m, 4);
+	m.result.command_line = xstrdup("running");
+	m.result.sandbox = xstrdup("own");
+	says(&m.result, "note:", 0);
+	free(m.result.command_line);
+	free(m.result.sandbox);
+	m.result.command_line = xstrdup("last");
+	m.result.sandbox = xstrdup("own");
+	says(&m.result, "that of its last start", 1);
+	free(m.result.command_line);
+	free(m.result.sandbox);
+	m.result.command_line = xstrdup("assumed");
+	m.result.sandbox = xstrdup("caller");
+	says(&m.result, "its command line is assumed", 1);
+	says(&m.result, "QEMU was read as your user", 1);
+	doc = measure_json("kms", &m.result);
+	assert_string_equal(json_string_value(json_object_get(doc, "command_line")), "assumed");
+	assert_string_equal(json_string_value(json_object_get(doc, "sandbox")), "caller");
+	json_decref(doc);
+	unmake(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -211,6 +273,8 @@ int main(void)
 		with_root(the_first_event_that_differs_is_named),
 		with_root(a_log_of_another_td_is_said),
 		with_root(what_is_wrong_is_refused),
+		cmocka_unit_test(the_first_difference_is_named),
+		cmocka_unit_test(what_is_assumed_is_said),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

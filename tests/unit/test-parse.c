@@ -206,12 +206,22 @@ static void fallbacks_are_good(void **state)
 			fail_msg("%s: %s", keys[id].name, keys[id].fallback);
 }
 
-static void nearest_name(void **state)
+static void hints_at_a_near_name(void **state)
 {
+	static const char *const cases[][2] = {
+		{ "DOMAN", "did you mean DOMAIN?" },
+		{ "pccs_prt", "did you mean PCCS_PORT?" },
+		{ "KMS_CONTRAKT", "did you mean KMS_CONTRACT?" },
+		{ "FOO", "`dstack-host config list` shows all that there are" },
+		{ "", "`dstack-host config list` shows all that there are" },
+	};
+
 	(void)state;
-	assert_string_equal(key_nearest("DOMAN"), "DOMAIN");
-	assert_string_equal(key_nearest("pccs_prt"), "PCCS_PORT");
-	assert_string_equal(key_nearest("KMS_CONTRAKT"), "KMS_CONTRACT");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *hint = key_hint(cases[i][0]);
+
+		assert_string_equal(hint, cases[i][1]);
+	}
 }
 
 int main(void)
@@ -225,7 +235,7 @@ int main(void)
 		cmocka_unit_test(url_parts),
 		cmocka_unit_test(no_key_takes_metacharacters),
 		cmocka_unit_test(fallbacks_are_good),
-		cmocka_unit_test(nearest_name),
+		cmocka_unit_test(hints_at_a_near_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -166,7 +166,8 @@ static void package_that_is_not_there(void **state)
 	assert_string_equal(judge(&h, "pccs")->fix, "sudo apt install sgx-dcap-pccs");
 }
 
-static void restarting_container_is_not_up(void **state)
+/* Its unit is still at work on it, which would tell nobody why. */
+static void restarting_container_has_failed(void **state)
 {
 	_cleanup_host_ struct host h;
 
@@ -176,8 +177,12 @@ static void restarting_container_is_not_up(void **state)
 	     CONTAINER_AESMD "-other running Up 2 hours");
 	fact(&h, PROBE_CONTAINERS, "container",
 	     CONTAINER_AESMD " restarting Restarting (1) 4 seconds ago");
-	assert_true(judge(&h, "aesmd")->state != PART_OK);
-	assert_true(judge(&h, "sealing")->state != PART_OK);
+	set_unit(&h, "aesmd", "activating", "start-post");
+	assert_state(judge(&h, "aesmd"), PART_FAILED);
+	assert_string_equal(judge(&h, "aesmd")->detail,
+			    "its container ends again and again: Restarting (1) 4 seconds ago");
+	assert_string_equal(judge(&h, "aesmd")->fix, "sudo docker logs --tail 50 " CONTAINER_AESMD);
+	assert_state(judge(&h, "sealing"), PART_WAITING);
 }
 
 static void open_door_is_a_failure(void **state)
@@ -442,6 +447,108 @@ static void orphans_are_named(void **state)
 	assert_state(judge(&h, "cvms"), PART_OK);
 }
 
+static void orphans_are_looked_for_where_the_vmm_keeps_them(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_host_ struct host h;
+	char target[300], path[300];
+
+	host_make(&h, f, FULL_CONF);
+	put_text(f, "/etc/dstack/vmm.toml", "run_path = \"/data/vm\"\n");
+	put_text(f, "/proc/4711/stat", "4711 (a) S 1 1 1");
+	put_text(f, "/data/vm/aaaa-1/vm-manifest.json", "{\"name\": \"theirs\"}");
+	snprintf(target, sizeof(target), "%s/data/vm/aaaa-1", f->dir);
+	snprintf(path, sizeof(path), "%s/proc/4711/cwd", f->dir);
+	assert_int_equal(symlink(target, path), 0);
+	part_look_at_processes(&h.view);
+	assert_int_equal(h.view.processes.n, 1);
+	assert_string_equal(judge(&h, "cvms")->detail,
+			    "without their supervisor: theirs (pid 4711)");
+}
+
+/* On a host with devices, which the fixture has not; the caller frees. */
+static char *cause(struct host *h, const char *id)
+{
+	static const char *const devices[] = { "devices", "groups" };
+
+	if (!h->view.ahead)
+		h->view.ahead = xcalloc(n_parts, sizeof(*h->view.ahead));
+	for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
+		struct finding *f = xcalloc(1, sizeof(*f));
+
+		finding_set(f, PART_OK, "there");
+		h->view.ahead[part_find(devices[i])] = f;
+	}
+	return part_cause(&h->view, (size_t)part_find(id));
+}
+
+/* What `await` says: not that a port is silent, but what has failed before. */
+static void the_first_cause_is_named(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_host_ struct host h;
+	_cleanup_free_ char *none = NULL, *provider = NULL, *docker = NULL, *own = NULL;
+
+	host_make(&h, f, FULL_CONF);
+	put_vmm(f);
+	none = cause(&h, "kms");
+	assert_null(none);
+	answer(&h, PROBE_KMS, 0);
+	h.view.probe[PROBE_KMS].answer.error = PEER_UNREACHABLE;
+	set_unit(&h, "key-provider", "failed", "failed");
+	set_text(&unit(&h, "key-provider")->result, "exit-code");
+	refuse(&h, PROBE_KEY_PROVIDER, -ECONNREFUSED);
+	provider = cause(&h, "kms");
+	assert_string_equal(must(provider), "key provider: failed (exit-code)");
+	/* Before it, and what it waits for. */
+	set_unit(&h, "docker", "inactive", "dead");
+	unit(&h, "docker")->condition = xstrdup("ConditionPathExists=/x/y");
+	refuse(&h, PROBE_DOCKER, -ECONNREFUSED);
+	docker = cause(&h, "kms");
+	assert_string_equal(must(docker), "docker: waiting for /x/y");
+	/* A unit that waits in itself is not told its own words. */
+	answer(&h, PROBE_DOCKER, 200);
+	refuse(&h, PROBE_CONTAINERS, -ECONNREFUSED);
+	own = cause(&h, "key-provider");
+	assert_null(own);
+}
+
+static void causes_are_asked_with_all_that_is_needed(void **state _unused_)
+{
+	uint64_t probes = part_needs_probes((size_t)part_find("kms"));
+
+	assert_true(probes & PROBE(PROBE_DOCKER));
+	assert_true(probes & PROBE(PROBE_CONTAINERS));
+	assert_false(probes & PROBE(PROBE_KMS));
+	assert_int_equal(part_needs_probes((size_t)part_find("settings")), 0);
+}
+
+static void drained_is_no_failure_and_its_end_is_named(void **state)
+{
+	_cleanup_host_ struct host h;
+
+	host_make(&h, *state, FULL_CONF);
+	put_vmm(*state);
+	set_unit(&h, "supervisor", "inactive", "dead");
+	refuse(&h, PROBE_SUPERVISOR, -ECONNREFUSED);
+	assert_state(judge(&h, "supervisor"), PART_FAILED);
+	h.view.drained = 1;
+	assert_state(judge(&h, "supervisor"), PART_WAITING);
+	assert_string_equal(judge(&h, "supervisor")->fix, "sudo dstack-host drain --end");
+}
+
+/* Without it nothing would be seen to be amiss. */
+static void a_guard_that_does_not_run_says_what_that_means(void **state)
+{
+	_cleanup_host_ struct host h;
+
+	host_make(&h, *state, FULL_CONF);
+	set_unit(&h, "guard", "inactive", "dead");
+	assert_state(judge(&h, "guard"), PART_FAILED);
+	assert_non_null(strstr(judge(&h, "guard")->detail, "fences virtual machines in"));
+	assert_string_equal(judge(&h, "guard")->fix, "sudo systemctl start dstack-guard.service");
+}
+
 static void what_needs_privilege_is_said(void **state)
 {
 	_cleanup_host_ struct host h;
@@ -608,7 +715,7 @@ int main(void)
 		with_root(unit_tells_why),
 		with_root(running_without_an_answer),
 		with_root(package_that_is_not_there),
-		with_root(restarting_container_is_not_up),
+		with_root(restarting_container_has_failed),
 		with_root(open_door_is_a_failure),
 		with_root(vmm_without_supervisor),
 		with_root(kms_is_the_verified_one_or_not_ok),
@@ -617,6 +724,11 @@ int main(void)
 		with_root(stopped_kms_is_named),
 		with_root(machine_unknown_to_the_vmm),
 		with_root(orphans_are_named),
+		with_root(orphans_are_looked_for_where_the_vmm_keeps_them),
+		with_root(the_first_cause_is_named),
+		cmocka_unit_test(causes_are_asked_with_all_that_is_needed),
+		with_root(drained_is_no_failure_and_its_end_is_named),
+		with_root(a_guard_that_does_not_run_says_what_that_means),
 		with_root(what_needs_privilege_is_said),
 		with_root(without_systemd),
 		with_root(another_root_is_not_asked),

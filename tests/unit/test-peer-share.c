@@ -146,6 +146,35 @@ static void a_half_has_only_what_is_its_own(void **state _unused_)
 	nobody_is_left();
 }
 
+static int first_pid(const struct peer_answer *a)
+{
+	return atoi(must(peer_get(a, "pid")));
+}
+
+/* Whoever has less to ask does not wait for one who has much; patience counts more. */
+static void the_short_question_is_asked_first(void **state _unused_)
+{
+	struct daemon vmm = daemon_start("vmm");
+	struct server s = start(answer_fine);
+	struct peer_request q[3] = { http(&s), http(&s), to_daemon(&vmm) };
+	struct peer_answer a[3];
+
+	q[0].digest = q[1].digest = look_around;
+	assert_int_equal(peer_ask(q, 3, a), 0);
+	/* The half that was forked first has the lower number. */
+	assert_true(first_pid(&a[2]) < first_pid(&a[0]));
+	peer_answers_free(a, 3);
+	close(q[2].fd);
+	q[2] = to_daemon(&vmm);
+	q[0].timeout_ms++;
+	assert_int_equal(peer_ask(q, 3, a), 0);
+	assert_true(first_pid(&a[0]) < first_pid(&a[2]));
+	peer_answers_free(a, 3);
+	close(q[2].fd);
+	daemon_stop(&vmm);
+	stop(&s);
+}
+
 /* A thousand guests are asked through one VMM, and that is one half. */
 static void one_peer_is_one_half(void **state _unused_)
 {
@@ -333,6 +362,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_half_has_only_what_is_its_own),
+		cmocka_unit_test(the_short_question_is_asked_first),
 		cmocka_unit_test(one_peer_is_one_half),
 		cmocka_unit_test(a_successor_is_another_peer),
 		cmocka_unit_test(one_that_was_taken_over_spoils_its_own_answer_only),

@@ -170,6 +170,9 @@ static void key_provider_compose(void **state)
 	assert_non_null(strstr(get(f, path), "driver: journald"));
 	assert_non_null(strstr(get(f, path), "\"127.0.0.1:3443:3443\""));
 	assert_null(strstr(get(f, path), "privileged"));
+	/* A short mount would make a directory of a file that is missing. */
+	assert_non_null(strstr(get(f, path), "create_host_path: false\n"));
+	assert_null(strstr(get(f, path), "- /run/"));
 }
 
 static void install_vmm(const struct fixture *f, const char *directory)

@@ -287,6 +287,8 @@ static void control_characters_are_not_passed_on(void **state)
 			    "a?[31m?");
 }
 
+#define HEX64 "7e86300bda4a4832d5cdffb63d9c5e716f1756d078d49728e33aaa9a148fe93e"
+
 static void redaction(void **state)
 {
 	static const char *const cases[][2] = {
@@ -299,6 +301,49 @@ static void redaction(void **state)
 		{ "-----BEGIN EC PRIVATE KEY-----\nMII\n-----END EC PRIVATE KEY-----\nz",
 		  "(private key not shown)\nz" },
 		{ "-----BEGIN PRIVATE KEY-----\nMII", "(private key not shown)" },
+		{ "1 -----BEGIN PGP PRIVATE KEY BLOCK-----\n2 lQ\n3 -----END PGP PRIVATE KEY BLOCK-----\nz",
+		  "1 (private key not shown)\nz" },
+		{ "{\"k\": \"-----BEGIN PRIVATE KEY-----\\nMII\\n-----END PRIVATE KEY-----\\n\"}",
+		  "{\"k\": \"(private key not shown)\\n\"}" },
+		/* twice is once */
+		{ "Authorization: Bearer (not shown) x", "Authorization: Bearer (not shown) x" },
+		{ "token=(not shown)&x", "token=(not shown)&x" },
+		{ "https://(not shown)@h/", "https://(not shown)@h/" },
+		{ "https://u:p@q@h/x", "https://(not shown)@h/x" },
+		{ "https://h/?a=1&key=s3cr3t&b=2", "https://h/?a=1&key=(not shown)&b=2" },
+		{ "https://h/?sig=s3cr3t", "https://h/?sig=(not shown)" },
+		{ "https://h/?authority=x&encrypted_ppid=00", "https://h/?authority=x&encrypted_ppid=00" },
+		{ "Authorization: Basic dTpw", "Authorization: Basic (not shown)" },
+		{ "proxy-authorization: dTpw x\ny", "proxy-authorization: (not shown)\ny" },
+		{ "Cookie: a=b; c=d\nx", "Cookie: (not shown)\nx" },
+		{ "a \"X-Api-Key: abc\"", "a \"X-Api-Key: abc\"" },
+		{ "a \"X-Api-Key: 0123456789abcdef\"", "a \"X-Api-Key: (not shown)\"" },
+		{ "{\"ApiKey\" : \"s3cr3t\"}", "{\"ApiKey\" : \"(not shown)\"}" },
+		{ "{\\\"token\\\":\\\"s3cr3t\\\"}", "{\\\"token\\\":\\\"(not shown)\\\"}" },
+		{ "tokens = [\"s3cr3t\"]", "tokens = [\"(not shown)\"]" },
+		{ "tokens = [\"(secret x)\"]", "tokens = [\"(secret x)\"]" },
+		{ "--token s3cr3t --x", "--token (not shown) --x" },
+		{ "--password --x", "--password --x" },
+		{ "acl bearer req.hdr(authorization) -m", "acl bearer req.hdr(authorization) -m" },
+		{ "\"ApiKey\": \"secret-one\"", "\"ApiKey\": \"(1)\"" },
+		{ "\"ApiKey\": \"secret-one-too\"", "\"ApiKey\": \"(not shown)\"" },
+		{ "curl -u joe:s3cr3t x", "curl -u (not shown) x" },
+		{ "ssh -u joe x", "ssh -u joe x" },
+		{ "DB_PASSWORD=s3cr3t", "DB_PASSWORD=(not shown)" },
+		{ "password: s3cr3t", "password: (not shown)" },
+		{ "API_KEY=s3cr3t", "API_KEY=(not shown)" },
+		{ "key=/etc/x.pem", "key=/etc/x.pem" },
+		{ "the API key: refused", "the API key: refused" },
+		{ "KEY_PROVIDER_IMAGE=k", "KEY_PROVIDER_IMAGE=k" },
+		{ "/run/dstack/front/tokens.map", "/run/dstack/front/tokens.map" },
+		{ "req.hdr(authorization) -m found", "req.hdr(authorization) -m found" },
+		{ "root key 0x" HEX64 ".", "root key (not shown)" },
+		{ "seed " HEX64, "seed (not shown)" },
+		{ "secret: " HEX64, "secret: (not shown)" },
+		{ "public_key: " HEX64, "public_key: " HEX64 },
+		{ "key sha256:" HEX64, "key sha256:" HEX64 },
+		{ "digest " HEX64, "digest " HEX64 },
+		{ "x eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln y", "x (not shown) y" },
 		{ "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n",
 		  "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n" },
 	};
@@ -317,6 +362,28 @@ static void redaction(void **state)
 
 		assert_string_equal(got, cases[i][1]);
 	}
+}
+
+/* Somebody else's unit in the place of ours. */
+static void an_operators_unit_is_shown_without_its_environment(void **state)
+{
+	static const char unit[] =
+		"[Service]\n# token s3cr3t-a\\\nEnvironment=A=s3cr3t-b \\\n# x\n  B=s3cr3t-c\n"
+		" Environment = C=s3cr3t-d\nSetCredential=x:s3cr3t-e\nEnvironmentFile=/etc/x\n"
+		"ExecStart=/usr/bin/vmm --auth-token s3cr3t-f -c /etc/x";
+	_cleanup_made_ struct made m;
+	json_t *item, *text = NULL;
+	size_t i;
+
+	put_text(*state, "/etc/systemd/system/dstack-vmm.service", unit);
+	make(&m, *state, FULL_CONF, "");
+	json_array_foreach(json_object_get(m.doc, "configuration"), i, item)
+		if (strcmp(json_string_value(json_object_get(item, "format")), "unit") == 0)
+			text = json_object_get(item, "text");
+	assert_string_equal(must(json_string_value(text)),
+			    "[Service]\nEnvironment=(not shown)\nEnvironment=(not shown)\n"
+			    "SetCredential=(not shown)\nEnvironmentFile=/etc/x\n"
+			    "ExecStart=/usr/bin/vmm --auth-token (not shown) -c /etc/x");
 }
 
 static int all(const char *path _unused_)
@@ -346,6 +413,7 @@ int main(void)
 		with_root(markdown_takes_nothing_for_markup),
 		with_root(control_characters_are_not_passed_on),
 		with_root(redaction),
+		with_root(an_operators_unit_is_shown_without_its_environment),
 		cmocka_unit_test(values_of_toml),
 	};
 

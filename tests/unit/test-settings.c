@@ -39,7 +39,7 @@ static void wrong_input_is_named_with_line(void **state)
 	} cases[] = {
 		{ "DOMAIN=a b\n", CONF ":1: DOMAIN: not a domain name (like example.org): \"a b\"\n" },
 		{ "# c\n\nPCCS_PORT=70000", CONF ":3: PCCS_PORT: not a port (1-65535): \"70000\"\n" },
-		{ "D\xc3\xa9 =x\n", CONF ":1: D???: unknown key; did you mean DOMAIN?\n" },
+		{ "D\xc3\xa9 =x\n", CONF ":1: D???: unknown key; `dstack-host config list` shows all that there are\n" },
 		{ "DOMAN=x\n", CONF ":1: DOMAN: unknown key; did you mean DOMAIN?\n" },
 		{ "DOMAIN=a.b\nDOMAIN=c.d\n", CONF ":2: DOMAIN: set twice, first on line 1\n" },
 		{ "just text\n", CONF ":1: not KEY=value\n" },
@@ -319,7 +319,7 @@ static void colliding_answer_goes_back(void **state)
 	struct fixture *f = *state;
 
 	ANSWERS("settings=PCCS_PORT=8082\0");
-	ANSWERS("settings=PCCS_PORT=9080\0");
+	ANSWERS("settings=VMM_ADDRESS=127.0.0.1:8082\0");
 	assert_string_equal(get(f, CONF), "PCCS_PORT=8082\n");
 	assert_non_null(strstr(get(f, REJECTED_PATH), "same port as VMM_ADDRESS"));
 }

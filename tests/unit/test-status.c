@@ -125,6 +125,23 @@ static void simulated_hosts_say_so(void **state)
 	assert_non_null(strstr(out.data, "dstack host example.org (simulated)\n"));
 }
 
+static void a_drained_host_says_since_when(void **state)
+{
+	_cleanup_host_ struct host h;
+	_cleanup_(status_free) struct status st;
+	_cleanup_strbuf_ struct strbuf out = { 0 }, json = { 0 };
+
+	host_make(&h, *state, FULL_CONF);
+	h.view.drained = 1;
+	h.view.drained_us = 1764000000ull * 1000000;
+	status_collect(&h.view, &st);
+	status_text(&st, 0, &out);
+	assert_non_null(strstr(out.data, "\n\nThis host was drained since 2025-11-24 16:00 UTC; "
+					 "sudo dstack-host drain --end\nstarts it.\n\n"));
+	status_json(&st, &json);
+	assert_non_null(strstr(json.data, "\"2025-11-24T16:00:00Z\""));
+}
+
 static void json_is_complete(void **state)
 {
 	_cleanup_host_ struct host h;
@@ -208,6 +225,7 @@ int main(void)
 		with_root(loopback_is_not_public),
 		with_root(text_fits_the_terminal),
 		with_root(simulated_hosts_say_so),
+		with_root(a_drained_host_says_since_when),
 		with_root(json_is_complete),
 		with_root(rejected_answers_are_shown),
 		with_root(problems_of_host_conf_are_shown),

@@ -34,6 +34,7 @@ static const struct {
 	{ "a = \"\\u00e9\\U0001F600\\t\"", "{ \"a\" = \"\xc3\xa9\xf0\x9f\x98\x80\\u0009\" }" },
 	{ "a = \"\"\"\none\\\n   two\"\"\"\"\n", "{ \"a\" = \"onetwo\\\"\" }" },
 	{ "a = '''\n'x'''\n", "{ \"a\" = \"'x\" }" },
+	{ "a = 'x\ty' # \t", "{ \"a\" = \"x\\u0009y\" }" },
 	{ "\"a b\".'c' = 1", "{ \"a b\" = { \"c\" = 1 } }" },
 	{ "a = \"\"\"x\"\"\"\"\"", "{ \"a\" = \"x\\\"\\\"\" }" },
 	{ "a = \"\"\"x\\ \t\n\t y\"\"\"", "{ \"a\" = \"xy\" }" },
@@ -98,6 +99,9 @@ static void reads_as_the_specification_says(void **state _unused_)
 /* More that must be refused; apart, because too many of them would leave few mutants that are read. */
 static const char *const refused[] = {
 	"a = 1 # \x01",
+	"a = 1 # \x7f",
+	"a = { b = 1, b = 2 }",
+	"a = \"\x7f\"",
 	"a = [ # \x01\n1]",
 	"a = [1 # \x01\n]",
 	"a = \"\"\"x\\ y\"\"\"",

@@ -126,6 +126,8 @@ static inline void host_make(struct host *h, const struct fixture *f, const char
 	fact(h, PROBE_DNS, "answered", "registry.example.org A ok");
 	fact(h, PROBE_DNS, "address", "registry.example.org 203.0.113.5");
 	fact(h, PROBE_DNS, "answered", "registry.example.org CAA ok");
+	fact(h, PROBE_DNS, "answered", "kms.example.org CAA ok");
+	fact(h, PROBE_DNS, "answered", "example.org CAA ok");
 	fact(h, PROBE_DNS, "answered", "kms.example.org A ok");
 	fact(h, PROBE_DNS, "address", "kms.example.org 203.0.113.5");
 	h->findings = xcalloc(n_parts, sizeof(*h->findings));

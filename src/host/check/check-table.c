@@ -8,7 +8,8 @@
 
 static const struct check_group *const groups[] = {
 	&group_platform, &group_settings, &group_devices, &group_attestation, &group_key_provider,
-	&group_vmm,	 &group_registry, &group_kms, &group_chain, &group_host,
+	&group_vmm,	 &group_registry, &group_kms, &group_chain,
+	&group_measure, &group_host,
 };
 
 size_t checks_count(void)

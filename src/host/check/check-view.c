@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
+#include "host/check/check-files.h"
 #include "host/check/check.h"
+#include "host/render/vmm-toml.h"
 
 static void look_at_slice(struct check_view *v)
 {
@@ -30,6 +33,14 @@ static void read_journals(struct check_view *v)
 	journal_read(who, CHECK_JOURNAL_COUNT, v->journal);
 }
 
+static void look_at_baselines(struct check_view *v, uint64_t deadline)
+{
+	_cleanup_free_ char *dir = vmm_dir(v->parts.root, v->parts.settings);
+
+	v->baselines_error = baselines_look(v->parts.root, dir, deadline, &v->baselines,
+					    &v->n_baselines);
+}
+
 static unsigned flags_of(const char *wanted)
 {
 	unsigned flags = 0;
@@ -43,6 +54,7 @@ static unsigned flags_of(const char *wanted)
 struct look {
 	struct check_view *view;
 	unsigned flags;
+	uint64_t deadline;
 };
 
 /* While the probes are on their way. */
@@ -63,14 +75,17 @@ static void look(void *arg)
 	if (l->flags & CHECK_LEAKS)
 		looks |= LOOK_SECRETS;
 	machine_look(&v->machine, v->parts.root, looks, v->parts.unit, n_parts);
+	check_files_read(v);
 	checks_ahead(v);
+	if (l->flags & CHECK_BASELINES && v->privileged)
+		look_at_baselines(v, l->deadline);
 }
 
 void check_view_fill(struct check_view *v, const struct root *root, const struct settings *s,
 		     int settings_hidden, const char *wanted, uint64_t probes,
 		     unsigned timeout_ms)
 {
-	struct look l = { v, root_is_host(root) ? flags_of(wanted) : 0 };
+	struct look l = { v, root_is_host(root) ? flags_of(wanted) : 0, clock_ms() + timeout_ms };
 
 	*v = (struct check_view){
 		.findings = xcalloc(n_parts, sizeof(*v->findings)),
@@ -93,9 +108,11 @@ void check_view_free(struct check_view *v)
 	if (v->ahead)
 		verdicts_free(v->ahead, checks_count());
 	free(v->ahead);
+	check_files_free(v);
 	part_view_free(&v->parts);
 	unit_state_free(&v->slice);
 	machine_free(&v->machine);
+	baselines_free(v->baselines, v->n_baselines);
 	for (int i = 0; i < CHECK_JOURNAL_COUNT; i++)
 		journal_tail_free(&v->journal[i]);
 	*v = (struct check_view){ 0 };

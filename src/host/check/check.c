@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/parse.h"
+#include "host/check/key-provider-gate.h"
 
 static const struct outcome common[] = {
 	{ SKIP_OFF, CHECK_SKIP, "switched off: %s" },
@@ -105,9 +106,9 @@ static void end(struct verdict *r, const char *name)
 		r->fix = fill_in(o->fix, r->subject);
 }
 
-static const char *eval_part(const struct check_view *v, size_t i, struct verdict *r)
+const char *check_as_part(const struct check_view *v, const char *part, struct verdict *r)
 {
-	const struct finding *f = &v->findings[i];
+	const struct finding *f = &v->findings[part_find(part)];
 
 	if (f->fix)
 		verdict_fix(r, "%s", f->fix);
@@ -209,7 +210,7 @@ static const char *left_out(const struct check_view *v, const struct check *c,
 
 	if ((c->flags & CHECK_HARDWARE) && v->simulated)
 		return SKIP_SIMULATED;
-	if (!v->live && (c->probes || (c->flags & CHECK_LIVE)))
+	if (!v->live && ((c->eval && c->probes) || (c->flags & CHECK_LIVE)))
 		return SKIP_OTHER_SYSTEM;
 	if ((c->flags & CHECK_ROOT) && v->live && !v->privileged)
 		return SKIP_PRIVILEGE;
@@ -289,10 +290,11 @@ static void evaluate(struct run *run, size_t i)
 		return;
 	if (r->check->eval) {
 		end(r, r->check->eval(run->view, r));
-		return;
+	} else {
+		probes_asked(run->view, check_part(r->check)->probes, r, &skip);
+		end(r, check_as_part(run->view, r->check->id, r));
 	}
-	probes_asked(run->view, check_part(r->check)->probes, r, &skip);
-	end(r, eval_part(run->view, (size_t)part_find(r->check->id), r));
+	key_provider_gate(run->view, r);
 }
 
 void checks_run(const struct check_view *v, struct verdict *verdicts)

@@ -12,7 +12,9 @@
 #include "base/strbuf.h"
 #include "host/journal.h"
 #include "host/check/machine.h"
+#include "host/measure/measure-baseline.h"
 #include "host/part/parts.h"
+#include "host/peer/foreign.h"
 
 enum check_status { CHECK_OK, CHECK_WARN, CHECK_FAIL, CHECK_SKIP };
 
@@ -27,6 +29,14 @@ struct outcome {
 /* Whose last words in the journal are looked at. */
 enum check_journal { CHECK_JOURNAL_QGSD, CHECK_JOURNAL_PCCS, CHECK_JOURNAL_AESM, CHECK_JOURNAL_COUNT };
 
+/* What checks with CHECK_AHEAD read of others' files. */
+enum check_file {
+	CHECK_FILE_IMAGE_SUMS,
+	CHECK_FILE_IMAGE_METADATA,
+	CHECK_FILE_KMS_COMPOSE,
+	CHECK_FILE_COUNT,
+};
+
 struct check_view {
 	struct part_view parts; /* root, settings, units, probes, processes */
 	struct finding *findings; /* n_parts of them */
@@ -36,6 +46,11 @@ struct check_view {
 	int simulated;		/* dstack-host-sim stands for the hardware */
 	struct machine machine; /* what the kernel tells */
 	struct journal_tail journal[CHECK_JOURNAL_COUNT];
+	struct baseline *baselines; /* of sealed machines, compared */
+	size_t n_baselines;
+	int baselines_error; /* -errno: they could not be looked at */
+	struct foreign_file file[CHECK_FILE_COUNT]; /* by check_files_read() */
+	int files_error;
 	struct verdict *ahead; /* checks_count(), of those with CHECK_AHEAD; NULL: none was */
 };
 
@@ -57,6 +72,7 @@ enum check_flag {
 	CHECK_GUARD = 16,
 	CHECK_LEAKS = 32,
 	CHECK_JOURNALS = 64, /* looks at check_view.journal */
+	CHECK_BASELINES = 256, /* looks at check_view.baselines */
 	CHECK_AHEAD = 128, /* takes its time and looks at no probe and no part: it is evaluated
 			      while the probes are on their way, whatever comes of its needs */
 };
@@ -66,7 +82,7 @@ struct check {
 	const char *title; /* what is true when it is ok; NULL: the part's */
 	const char *needs; /* ids of checks without which it says nothing, by blanks */
 	unsigned flags;	   /* enum check_flag */
-	uint64_t probes;   /* PROBE(...) that eval() looks at */
+	uint64_t probes;   /* PROBE(...) that eval() looks at, or a fix */
 	const struct outcome *outcomes;
 	/* Sets what it found (verdict_*) and returns an outcome's name, its own or one of
 	 * the common ones below. NULL: the part of that name, as `status` judges it. */
@@ -82,7 +98,7 @@ struct check_group {
 /* Each at the end of its checks-NAME.c. */
 extern const struct check_group group_platform, group_devices, group_settings,
 	group_attestation, group_key_provider, group_registry, group_vmm, group_kms,
-	group_chain, group_host;
+	group_chain, group_measure, group_host;
 
 /* After a change of settings or secrets, in a fix. */
 #define APPLY "sudo systemctl start dstack-host-start"
@@ -105,6 +121,9 @@ void verdict_fix(struct verdict *r, const char *fmt, ...) _printf_(2, 3);
 
 /* SKIP_UNKNOWN with what there was instead of an answer, or NULL: there was one. */
 const char *check_no_answer(const struct check_view *v, enum probe_id id, struct verdict *r);
+
+/* As `status` judges that part: "ok", "waiting" and "failed", with words of its own, or a skip. */
+const char *check_as_part(const struct check_view *v, const char *part, struct verdict *r);
 
 /* All rows of all groups, in order. */
 size_t checks_count(void);

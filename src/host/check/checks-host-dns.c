@@ -260,6 +260,8 @@ static int caa_of(const struct peer_answer *a, const char *name)
 	return !any ? -1 : !issue || allowed;
 }
 
+/* Upwards from `name`; *at is where that is decided, or who did not answer: an authority that
+ * gets no answer does not issue. 1: forbidden, 0: allowed, -1: nobody knows. */
 static int is_forbidden(const struct peer_answer *a, const char *name, const char **at)
 {
 	for (const char *p = name; p && strchr(p, '.'); p = strchr(p, '.') + 1) {
@@ -268,6 +270,8 @@ static int is_forbidden(const struct peer_answer *a, const char *name, const cha
 		*at = p;
 		if (r >= 0)
 			return !r;
+		if (!answered(a, p, "CAA ok"))
+			return -1;
 	}
 	return 0;
 }
@@ -289,14 +293,12 @@ const char *eval_caa(const struct check_view *v, struct verdict *r)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		const char *at = names[i];
+		int forbidden = is_forbidden(a, names[i], &at);
 
-		if (!is_forbidden(a, names[i], &at))
-			continue;
-		verdict_subject(r, "%s", at);
-		return "forbidden";
+		verdict_subject(r, forbidden < 0 ? "no name server answers for the CAA records of %s" :
+						   "%s", at ? at : names[i]);
+		if (forbidden)
+			return forbidden < 0 ? SKIP_UNKNOWN : "forbidden";
 	}
-	if (answered(a, names[0], "CAA ok"))
-		return "allowed";
-	verdict_subject(r, "no name server answers for %s", names[0]);
-	return SKIP_UNKNOWN;
+	return "allowed";
 }

@@ -11,6 +11,7 @@
 #include "host/kms/kms.h"
 
 enum { SSH_PORT = 22, DOCKER_PORT = 2375 };
+enum { DHCP_PORT = 68, NTP_PORT = 123, DHCP6_PORT = 546, FIRST_EPHEMERAL = 32768 };
 
 const struct outcome listener_outcomes[] = {
 	{ "as-expected", CHECK_OK },
@@ -20,7 +21,7 @@ const struct outcome listener_outcomes[] = {
 	  "remove the tcp:// host from /etc/docker/daemon.json or docker.service, then sudo "
 	  "systemctl restart docker" },
 	{ "unexpected", CHECK_WARN, "nothing of this host is known to listen there: %s",
-	  "sudo ss -tlnp" },
+	  "sudo ss -tulnp" },
 	{ 0 },
 };
 
@@ -38,8 +39,7 @@ const struct outcome guard_outcomes[] = {
 	  "sudo systemctl restart dstack-guard.service" },
 	{ "not-owned", CHECK_FAIL, "the guard's table has no owner: any \"nft flush ruleset\" takes "
 				   "it away",
-	  "sudo nft delete table inet " GUARD_TABLE " && sudo systemctl restart "
-	  "dstack-guard.service" },
+	  "sudo systemctl restart dstack-guard.service" },
 	{ "other-slice", CHECK_FAIL, "the guard's table is for a slice that is gone: guests started "
 				     "since are not fenced in",
 	  "sudo systemctl restart dstack-guard.service" },
@@ -107,7 +107,7 @@ static size_t own_ports(const struct check_view *v, struct own_port own[OWN_MAX]
 	return n;
 }
 
-static int in_ranges(const struct settings *s, uint16_t port)
+static int in_ranges(const struct settings *s, const char *protocol, uint16_t port)
 {
 	_cleanup_free_ struct port_range *ranges = NULL;
 	size_t n = 0;
@@ -115,7 +115,7 @@ static int in_ranges(const struct settings *s, uint16_t port)
 	if (parse_port_ranges(setting(s, KEY_VMM_PORT_RANGES), &ranges, &n))
 		return 0;
 	for (size_t i = 0; i < n; i++)
-		if (strcmp(ranges[i].protocol, "tcp") == 0 && port >= ranges[i].from &&
+		if (strcmp(ranges[i].protocol, protocol) == 0 && port >= ranges[i].from &&
 		    port <= ranges[i].to)
 			return 1;
 	return 0;
@@ -126,18 +126,26 @@ static int is_process(const struct listener *l, const char *prefix)
 	return l->process && strncmp(l->process, prefix, strlen(prefix)) == 0;
 }
 
+/* Who asks something of others by UDP has a port that the kernel chose; the clock and the
+ * address come by others. */
+static int is_usual_udp(uint16_t port)
+{
+	return port >= FIRST_EPHEMERAL || port == DHCP_PORT || port == DHCP6_PORT || port == NTP_PORT;
+}
+
 /* The way in of whoever runs the host, and what guests map on purpose. */
 static int is_usual(const struct check_view *v, const struct listener *l)
 {
-	if (l->port == SSH_PORT || is_process(l, "sshd"))
+	if (l->udp ? is_usual_udp(l->port) : l->port == SSH_PORT || is_process(l, "sshd"))
 		return 1;
-	return in_ranges(v->parts.settings, l->port) && (!l->process || is_process(l, "qemu"));
+	return in_ranges(v->parts.settings, l->udp ? "udp" : "tcp", l->port) &&
+	       (!l->process || is_process(l, "qemu"));
 }
 
 static char *describe(const struct listener *l, const char *what)
 {
-	_cleanup_free_ char *at = xasprintf(strchr(l->address, ':') ? "[%s]:%u" : "%s:%u",
-					    l->address, l->port);
+	_cleanup_free_ char *at = xasprintf(strchr(l->address, ':') ? "%s[%s]:%u" : "%s%s:%u",
+					    l->udp ? "udp " : "", l->address, l->port);
 
 	if (!what)
 		return l->process ? xasprintf("%s (%s)", at, l->process) : steal_ptr(at);
@@ -208,7 +216,7 @@ const char *eval_ports(const struct check_view *v, struct verdict *r)
 		const struct own_port *o = own_of(own, n, l->port);
 		_cleanup_free_ char *text = NULL;
 
-		if (!o || !l->process || may_hold(v, o, l->process))
+		if (l->udp || !o || !l->process || may_hold(v, o, l->process))
 			continue;
 		text = describe(l, o->what);
 		verdict_found(r, "%s", text);
@@ -231,13 +239,13 @@ const char *eval_listeners(const struct check_view *v, struct verdict *r)
 	for (size_t i = 0; !end && i < list->n; i++) {
 		const struct listener *l = &list->items[i];
 		int known = 0;
-		const char *what = exposed(own, n, l, &known);
+		const char *what = l->udp ? NULL : exposed(own, n, l, &known);
 		_cleanup_free_ char *text = describe(l, what);
 
 		if (l->loopback)
 			continue;
 		open++;
-		if (what || l->port == DOCKER_PORT) {
+		if (what || (!l->udp && l->port == DOCKER_PORT)) {
 			verdict_found(r, "%s", text);
 			verdict_subject(r, "%s", text);
 			return what ? "exposed" : "docker";

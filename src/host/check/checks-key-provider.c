@@ -11,10 +11,12 @@
 #include "base/alloc.h"
 #include "base/fileio.h"
 #include "host/check/checks-attestation.h"
-#include "host/check/key-provider-record.h"
+#include "host/check/key-provider-gate.h"
 #include "host/check/qcnl-file.h"
+#include "host/probe/key-provider.h"
 
-#define RESTART "sudo systemctl restart dstack-key-provider.service"
+/* See key_provider_gate(). */
+#define RESTART "sudo systemctl restart " KEY_PROVIDER_UNIT
 
 enum { MANY_RESTARTS = 5, MOUNTINFO_MAX = 1 << 20 };
 
@@ -114,8 +116,8 @@ static const struct outcome qcnl_outcomes[] = {
 	  "address in its image", RESTART },
 	{ "other", CHECK_FAIL, "aesmd has another QCNL file than this host's: %s", RESTART },
 	{ "directory", CHECK_FAIL, "%s is a directory: Docker made it when the file was not there",
-	  "sudo systemctl stop dstack-key-provider.service; sudo rmdir " QCNL_RENDERED "; "
-	  "sudo systemctl start dstack-key-provider.service" },
+	  "sudo systemctl stop " KEY_PROVIDER_UNIT "; sudo rmdir " QCNL_RENDERED "; "
+	  "sudo systemctl start " KEY_PROVIDER_UNIT },
 	{ "stale", CHECK_FAIL, "aesmd still has the QCNL file that was replaced since it was "
 	  "started", RESTART },
 	{ 0 },
@@ -219,12 +221,13 @@ static const char *eval_measurement(const struct check_view *v, struct verdict *
 /* clang-format off */
 static const struct check checks[] = {
 	{ .id = "docker" },
-	{ .id = "aesmd" },
+	{ .id = "aesmd", .probes = KEY_PROVIDER_GATE },
 	{ .id = "aesmd.errors", .title = "aesmd has logged no known error since its start",
 	  .needs = "aesmd", .flags = CHECK_ROOT | CHECK_LIVE | CHECK_JOURNALS,
 	  .outcomes = dcap_log_outcomes, .eval = eval_aesm_errors },
-	{ .id = "sealing", .needs = "devices docker aesmd aesmd.errors" },
-	{ .id = "key-provider" },
+	{ .id = "sealing", .needs = "devices docker aesmd aesmd.errors",
+	  .probes = KEY_PROVIDER_GATE },
+	{ .id = "key-provider", .probes = KEY_PROVIDER_GATE },
 	{ .id = "key-provider.images", .title = "the containers run the images that are set",
 	  .needs = "aesmd sealing", .probes = BOTH,
 	  .outcomes = images_outcomes, .eval = eval_images },

@@ -10,9 +10,9 @@
 #include "base/alloc.h"
 #include "base/fileio.h"
 #include "host/peer/cert-facts.h"
+#include "host/check/check-files.h"
 #include "host/check/checks-chain.h"
 #include "host/check/checks-vmm.h"
-#include "host/peer/foreign.h"
 #include "host/kms/kms-view.h"
 #include "host/kms/kms.h"
 #include "host/vmm/vmm.h"
@@ -189,28 +189,14 @@ static const char *what_comes_first(const struct check_view *v)
 
 static const char *eval_kms(const struct check_view *v, struct verdict *r)
 {
-	const struct finding *f = &v->findings[part_find("kms")];
-	const char *what = f->detail ? f->detail : "no answer", *closer;
+	enum part_state state = v->findings[part_find("kms")].state;
+	int down = state == PART_WAITING || state == PART_FAILED;
+	const char *closer = down ? look_closer(v, r) : NULL;
 
-	verdict_found(r, f->address ? "%s, %s" : "%s", what, f->address);
-	if (f->state == PART_OK)
-		return "ok";
-	verdict_subject(r, "%s", what);
-	if (f->state == PART_OFF)
-		return SKIP_OFF;
-	if (f->state == PART_UNKNOWN)
-		return SKIP_UNKNOWN;
-	closer = look_closer(v, r);
-	if (closer)
-		return closer;
-	if (what_comes_first(v)) {
-		verdict_subject(r, "%s", what_comes_first(v));
-		return SKIP_NEEDS;
-	}
-	if (f->fix)
-		verdict_fix(r, "%s", f->fix);
-	verdict_cause(r, f->state == PART_WAITING ? "waiting %s" : "%s", what);
-	return f->state == PART_WAITING ? "waiting" : "failed";
+	if (closer || !down || !what_comes_first(v))
+		return closer ? closer : check_as_part(v, "kms", r);
+	verdict_subject(r, "%s", what_comes_first(v));
+	return SKIP_NEEDS;
 }
 
 /* --- kms.speed --- */
@@ -283,34 +269,22 @@ static const char *eval_certificate(const struct check_view *v, struct verdict *
 
 /* --- what is frozen --- */
 
-/* What the frozen compose says of `fact`, the caller's; NULL and the outcome, when there is
- * none. */
-static char *frozen_says(const struct check_view *v, const char *fact, struct verdict *r,
+/* What the frozen compose says of `fact`; NULL and the outcome, when there is none. */
+static const char *frozen_says(const struct check_view *v, const char *fact, struct verdict *r,
 			 const char **outcome)
 {
 	_cleanup_(kms_record_free) struct kms_record record = { 0 };
-	struct foreign_file file = {
-		.path = xstrdup(FROZEN_COMPOSE),
-		.digest = kms_digest_frozen,
-	};
-	const char *says = NULL;
-	char *copy = NULL;
+	const char *says;
 	int e;
+	const struct foreign_file *file = check_file(v, CHECK_FILE_KMS_COMPOSE, &e);
 
 	*outcome = load_record(v, &record, r);
-	e = *outcome ? 0 : foreign_read(v->parts.root, &file, 1);
-	if (!*outcome) {
-		e = e ? e : file.error;
-		says = e ? NULL : peer_get(&file.answer, fact);
-	}
-	if (says)
-		copy = xstrdup(says);
+	says = *outcome || e ? NULL : peer_get(&file->answer, fact);
 	if (!says && !*outcome) {
 		verdict_subject(r, FROZEN_COMPOSE ": %s", strerror(e ? -e : EBADMSG));
 		*outcome = SKIP_UNKNOWN;
 	}
-	foreign_free(&file, 1);
-	return copy;
+	return says;
 }
 
 static const struct outcome provider_outcomes[] = {
@@ -324,7 +298,7 @@ static const struct outcome provider_outcomes[] = {
 static const char *eval_provider(const struct check_view *v, struct verdict *r)
 {
 	const char *outcome;
-	_cleanup_free_ char *says = frozen_says(v, "local-key", r, &outcome);
+	const char *says = frozen_says(v, "local-key", r, &outcome);
 
 	if (!says)
 		return outcome;
@@ -345,7 +319,7 @@ static const struct outcome time_outcomes[] = {
 static const char *eval_time(const struct check_view *v, struct verdict *r)
 {
 	const char *outcome;
-	_cleanup_free_ char *says = frozen_says(v, "secure-time", r, &outcome);
+	const char *says = frozen_says(v, "secure-time", r, &outcome);
 
 	if (!says)
 		return outcome;
@@ -385,7 +359,7 @@ static const char *eval_frozen(const struct check_view *v, struct verdict *r)
 	as = has_hash(v->parts.root, FROZEN_COMPOSE, record.compose_hash);
 	if (as == 0)
 		return "record";
-	dir = vmm_in_force(v, "run_path", KEY_VM_DIR);
+	dir = vmm_dir(v->parts.root, v->parts.settings);
 	path = xasprintf("%s/%s/shared/app-compose.json", dir, record.vm_id);
 	if (as > 0 && *record.vm_id)
 		as = has_hash(v->parts.root, path, record.compose_hash);

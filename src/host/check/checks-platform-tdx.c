@@ -12,7 +12,7 @@
 #define CMDLINE "/proc/cmdline"
 #define GRUB_FILE "/etc/default/grub.d/60-tdx.cfg"
 #define ADD_TO_CMDLINE(words)                                                            \
-	"echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX " words "\"' | sudo tee -a " GRUB_FILE \
+	"printf '\\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX " words "\"\\n' | sudo tee -a " GRUB_FILE \
 	" && sudo update-grub, then boot again"
 
 const struct outcome tdx_outcomes[] = {

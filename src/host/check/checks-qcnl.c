@@ -156,7 +156,8 @@ const struct outcome qgs_conf_outcomes[] = {
 	{ "vsock", CHECK_OK },
 	{ "unix", CHECK_OK },
 	{ "no-port", CHECK_FAIL, QGS_CONF " sets no port, so qgsd listens on a unix socket that no "
-	  "guest reaches", "echo 'port = %s' | sudo tee -a " QGS_CONF
+	  "guest reaches", /* its last line may have no end */
+	  "printf '\\nport = %s\\n' | sudo tee -a " QGS_CONF
 	  " && sudo systemctl restart qgsd.service" },
 	{ "wrong-port", CHECK_FAIL, QGS_CONF " sets another port than QGS_ADDRESS",
 	  "sudo sed -i 's/^[[:space:]]*port[[:space:]]*=.*/port = %s/' " QGS_CONF

@@ -17,63 +17,14 @@
 #include "host/check/checks-vmm.h"
 #include "host/vmm/vmm-version.h"
 
-
-static int is_ours(const struct root *root)
-{
-	_cleanup_close_ int fd = root_openat(root, OPERATOR_TOML, O_PATH | O_NOFOLLOW, 0);
-	char target[sizeof(RENDERED_TOML) + 1];
-	ssize_t n = fd < 0 ? -1 : readlinkat(fd, "", target, sizeof(target));
-
-	return n == (ssize_t)strlen(RENDERED_TOML) &&
-	       memcmp(target, RENDERED_TOML, (size_t)n) == 0;
-}
-
-static int load(const struct root *root, const char *path, struct toml **ret,
-		struct toml_error *error)
-{
-	_cleanup_free_ char *text = NULL;
-	size_t len = 0;
-	int r = file_read(root, path, 1 << 20, &text, &len);
-
-	*ret = NULL;
-	if (r == -ENOENT)
-		return 0;
-	if (r == 0) {
-		r = toml_parse(text, len, ret, error);
-		explicit_bzero(text, len); /* it may hold a token */
-	}
-	return r;
-}
-
-int operator_toml(const struct root *root, struct toml **ret, struct toml_error *error)
-{
-	*ret = NULL;
-	*error = (struct toml_error){ 0 };
-	return is_ours(root) ? 0 : load(root, OPERATOR_TOML, ret, error);
-}
-
-char *vmm_in_force(const struct check_view *v, const char *path, enum key_id id)
-{
-	_cleanup_toml_ struct toml *own = NULL;
-	struct toml_error error;
-	const struct toml *value =
-		operator_toml(v->parts.root, &own, &error) == 0 ? toml_find(own, path) : NULL;
-
-	if (value && value->type == TOML_STRING)
-		return xstrdup(value->text);
-	if (value && value->type == TOML_INTEGER)
-		return xasprintf("%lld", (long long)value->integer);
-	return xstrdup(setting(v->parts.settings, id));
-}
-
 /* --- vmm.config --- */
 
 const struct outcome vmm_config_outcomes[] = {
 	{ "none", CHECK_OK },
 	{ "overrides", CHECK_OK },
 	{ "elsewhere", CHECK_WARN,
-	  OPERATOR_TOML " sets %s: what dstack-host tells of images and virtual machines is of "
-	  "another directory than the VMM's", "sudo dstack-host config list" },
+	  OPERATOR_TOML " sets %s: what dstack-host tells of images is of another directory than the "
+	  "VMM's", "sudo dstack-host config list" },
 	{ "guests", CHECK_WARN,
 	  "guests get no keys from a KMS at %s (cvm.kms_urls): there it is the guest itself that is "
 	  "meant, or no https", "sudoedit " OPERATOR_TOML },
@@ -107,7 +58,7 @@ static const struct {
 	unsigned rank;
 } decisive[] = {
 	{ "image_path", "elsewhere", 1 },   { "image.path", "elsewhere", 1 },
-	{ "run_path", "elsewhere", 1 },	    { "supervisor.sock", "supervisor", 2 },
+	{ "supervisor.sock", "supervisor", 2 },
 	{ "supervisor.auto_start", "supervisor", 2 }, { "address", "api", 3 },
 	{ "port", "api", 3 },
 };
@@ -220,7 +171,7 @@ const char *eval_vmm_config(const struct check_view *v, struct verdict *r)
 		verdict_found(r, "there is none, the rendered file counts alone");
 		return "none";
 	}
-	if (load(v->parts.root, RENDERED_TOML, &rendered, &error) < 0)
+	if (vmm_toml_load(v->parts.root, RENDERED_TOML, &rendered, &error) < 0)
 		rendered = NULL;
 	c.rendered = rendered;
 	compare(&c, own, "");

@@ -356,8 +356,10 @@ static void look_at_process(const struct root *root, const char *pid, unsigned l
 
 const char *eval_vmm_cids(const struct check_view *v, struct verdict *r)
 {
-	_cleanup_free_ char *start = vmm_in_force(v, "cvm.cid_start", KEY_VMM_CID_START);
-	_cleanup_free_ char *size = vmm_in_force(v, "cvm.cid_pool_size", KEY_VMM_CID_POOL_SIZE);
+	_cleanup_free_ char *start = vmm_in_force(v->parts.root, v->parts.settings, "cvm.cid_start",
+						 KEY_VMM_CID_START);
+	_cleanup_free_ char *size = vmm_in_force(v->parts.root, v->parts.settings,
+						"cvm.cid_pool_size", KEY_VMM_CID_POOL_SIZE);
 	unsigned long from = strtoul(start, NULL, 10), to = from + strtoul(size, NULL, 10);
 	int fd = root_openat(v->parts.root, "/proc", O_RDONLY | O_DIRECTORY, 0);
 	_cleanup_strbuf_ struct strbuf found = { 0 };

@@ -10,16 +10,12 @@
 
 #include "base/alloc.h"
 #include "base/fileio.h"
+#include "host/check/check-files.h"
 #include "host/check/checks-vmm.h"
-#include "host/peer/foreign.h"
-#include "host/image/image-digest.h"
-#include "host/sha256.h"
+#include "host/check/image-record.h"
 #include "host/vmm/vmm.h"
 
 /* --- image.files --- */
-
-/* Larger ones would take longer than all other checks together. */
-enum { HASH_MAX = 1 << 20 };
 
 const struct outcome image_files_outcomes[] = {
 	{ "complete", CHECK_OK },
@@ -28,47 +24,46 @@ const struct outcome image_files_outcomes[] = {
 	{ "lacks", CHECK_FAIL, "sha256sum.txt lists %s, which is not there", NULL },
 	{ "differs", CHECK_FAIL, "%s is not the file that sha256sum.txt lists: it was changed",
 	  NULL },
+	{ "unreadable", CHECK_FAIL, "%s is there and cannot be read", NULL },
+	{ "unverified", CHECK_WARN, "nobody knows whether they are as listed: %s. They are too "
+	  "large for every look, and were not read since they came or were changed",
+	  "sudo dstack-host check --full image.files" },
 	{ "writable-share", CHECK_WARN,
 	  "metadata.json has no \"shared_ro\": true: guests could write to what the host gives "
 	  "them, and tell no boot progress", NULL },
 	{ 0 },
 };
 
-/* 1: as listed; 0: not; -EFBIG: too large to be looked at here; -errno. */
-static int is_as_listed(const struct root *root, const char *path, const char *hash)
-{
-	char own[SHA256_HEX + 1];
-	int r = sha256_file(root, path, HASH_MAX, own);
-
-	return r < 0 ? r : strncmp(own, hash, SHA256_HEX) == 0;
-}
-
 /* A fact is "HASH NAME". */
 static const char *judge_listed(const struct root *root, const char *dir,
-				const struct peer_answer *list, struct strbuf *large,
+				const struct peer_answer *list, struct strbuf *unread,
 				struct verdict *r)
 {
+	_cleanup_free_ char *record = image_record_load(root);
+	char own[SHA256_HEX + 1];
 	size_t n = 0;
 
 	for (size_t i = 0; i < list->n_facts; i++) {
 		const char *hash = list->facts[i].value, *name = hash + SHA256_HEX + 1;
 		_cleanup_free_ char *path = NULL;
-		int as;
+		int e;
 
 		if (strcmp(list->facts[i].key, "sum") != 0 || strlen(hash) < SHA256_HEX + 2)
 			continue;
 		n++;
 		path = xasprintf("%s/%s", dir, name);
-		as = is_as_listed(root, path, hash);
-		if (as == 1)
+		e = image_hash(root, path, record, own);
+		if (e == 0 && strncmp(own, hash, SHA256_HEX) == 0)
 			continue;
-		if (as == -EFBIG) {
-			sb_addf(large, "%s%.60s", large->len ? ", " : "", name);
+		if (e == IMAGE_UNREAD) {
+			sb_addf(unread, "%s%.60s", unread->len ? ", " : "", name);
 			continue;
 		}
-		verdict_found(r, "%.60s: %s", name, as ? strerror(-as) : "another content");
+		verdict_found(r, "%.60s: %s", name, e ? strerror(-e) : "another content");
 		verdict_subject(r, "%.60s", name);
-		return as ? "lacks" : "differs";
+		if ((e == -EACCES || e == -EPERM) && geteuid() != 0)
+			return SKIP_PRIVILEGE;
+		return !e ? "differs" : e == -ENOENT ? "lacks" : "unreadable";
 	}
 	return n ? NULL : "no-list";
 }
@@ -77,40 +72,36 @@ static void fix_of(const char *dir, const char *outcome, struct verdict *r)
 {
 	if (strcmp(outcome, "lacks") == 0)
 		verdict_fix(r, "sudo dstack-host image pull --replace");
-	else
+	else if (strcmp(outcome, "unverified") != 0)
 		verdict_fix(r, "sudo sh -c 'cd %s && sha256sum -c sha256sum.txt'", dir);
 }
 
 const char *eval_image_files(const struct check_view *v, struct verdict *r)
 {
-	_cleanup_free_ char *dir = xasprintf("%s/dstack-%s",
-					     setting(v->parts.settings, KEY_IMAGE_DIR),
-					     setting(v->parts.settings, KEY_IMAGE_VERSION));
-	struct foreign_file files[] = {
-		{ .path = xasprintf("%s/sha256sum.txt", dir), .digest = image_digest_sums },
-		{ .path = xasprintf("%s/metadata.json", dir), .digest = image_digest_share },
-	};
-	_cleanup_strbuf_ struct strbuf large = { 0 };
+	_cleanup_free_ char *dir = image_directory(v->parts.settings);
+	_cleanup_strbuf_ struct strbuf unread = { 0 };
 	const char *outcome = NULL;
-	int e = foreign_read(v->parts.root, files, ARRAY_SIZE(files));
+	int e, ignored;
+	const struct foreign_file *sums = check_file(v, CHECK_FILE_IMAGE_SUMS, &e);
+	const struct foreign_file *metadata = check_file(v, CHECK_FILE_IMAGE_METADATA, &ignored);
 
-	if (e == 0 && files[0].error != -EBADMSG)
-		e = files[0].error;
-	if (e < 0) {
-		verdict_subject(r, "%s: %s", files[0].path, strerror(-e));
+	if (e < 0 && e != -EBADMSG) {
+		verdict_subject(r, "%s/sha256sum.txt: %s", dir, strerror(-e));
 		outcome = SKIP_UNKNOWN;
 	}
 	if (!outcome)
-		outcome = judge_listed(v->parts.root, dir, &files[0].answer, &large, r);
-	if (!outcome && !peer_get(&files[1].answer, "shared_ro"))
-		outcome = "writable-share";
+		outcome = judge_listed(v->parts.root, dir, &sums->answer, &unread, r);
+	if (!outcome) {
+		verdict_found(r, unread.len ? "not verified: %s; the others are as listed" :
+					      "all are as listed%s",
+			      unread.len ? unread.data : "");
+		verdict_subject(r, "%s", unread.len ? unread.data : "");
+		outcome = !peer_get(&metadata->answer, "shared_ro") ? "writable-share" :
+			  unread.len				   ? "unverified" :
+								     NULL;
+	}
 	if (outcome)
 		fix_of(dir, outcome, r);
-	else
-		verdict_found(r, large.len ? "those of up to 1 MiB are as listed; not hashed here: %s" :
-					     "all are as listed%s",
-			      large.len ? large.data : "");
-	foreign_free(files, ARRAY_SIZE(files));
 	return outcome ? outcome : "complete";
 }
 
@@ -213,7 +204,7 @@ static void list_ghosts(const struct root *root, const char *path, const struct 
 
 const char *eval_vmm_ghosts(const struct check_view *v, struct verdict *r)
 {
-	_cleanup_free_ char *dir = vmm_in_force(v, "run_path", KEY_VM_DIR);
+	_cleanup_free_ char *dir = vmm_dir(v->parts.root, v->parts.settings);
 	_cleanup_strbuf_ struct strbuf unloaded = { 0 }, ghosts = { 0 };
 	_cleanup_(vms_free) struct vms vms = { 0 };
 	const char *what;

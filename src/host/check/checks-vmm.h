@@ -4,17 +4,10 @@
 
 #include "host/check/check.h"
 #include "host/render/render.h"
+#include "host/render/vmm-toml.h"
 #include "host/tomlread.h"
 
 /* --- checks-vmm-config.c: what the VMM is configured with beside host.conf --- */
-
-
-/* The operator's file; *ret NULL: there is none, or it is ours. 0, -EBADMSG with *error, or
- * -errno. */
-int operator_toml(const struct root *root, struct toml **ret, struct toml_error *error)
-	_must_check_;
-/* A text or number in force: the operator's, else the setting; the caller's. */
-char *vmm_in_force(const struct check_view *v, const char *path, enum key_id id) _must_check_;
 
 extern const struct outcome vmm_config_outcomes[], vmm_keys_outcomes[], vmm_stray_outcomes[];
 const char *eval_vmm_config(const struct check_view *v, struct verdict *r);

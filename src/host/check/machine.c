@@ -15,6 +15,9 @@
 #include "base/alloc.h"
 #include "base/fileio.h"
 #include "base/strbuf.h"
+#include "host/check/docker-digest.h"
+#include "host/peer/foreign.h"
+#include "host/render/vmm-toml.h"
 
 #define KMSG "/dev/kmsg"
 /* Where a system that is not running keeps them. */
@@ -31,17 +34,30 @@ const char *tree_name(enum tree tree)
 	return tree_names[tree];
 }
 
-char *tree_path(const struct settings *s, enum tree tree)
+/* Docker's own word for it would take it longer than all other answers. */
+static char *docker_root(const struct root *root)
+{
+	struct foreign_file conf = { .path = xstrdup(DOCKER_CONF), .digest = docker_digest_root };
+	int r = root_exists(root, DOCKER_CONF) ? foreign_read(root, &conf, 1) : -ENOENT;
+	const char *says = r == 0 && conf.error == 0 ? peer_get(&conf.answer, "root") : NULL;
+	char *path = xstrdup(says ? says : "/var/lib/docker");
+
+	foreign_free(&conf, 1);
+	return path;
+}
+
+char *tree_path(const struct root *root, const struct settings *s, enum tree tree)
 {
 	static const char *const fixed[TREE_COUNT] = {
 		[TREE_REGISTRY] = "/var/lib/dstack/registry",
-		[TREE_DOCKER] = "/var/lib/docker",
 		[TREE_LOGS] = "/var/log",
 	};
 
+	if (tree == TREE_DOCKER)
+		return docker_root(root);
 	if (tree == TREE_IMAGES)
 		return xstrdup(setting(s, KEY_IMAGE_DIR));
-	return xstrdup(tree == TREE_VMS ? setting(s, KEY_VM_DIR) : fixed[tree]);
+	return tree == TREE_VMS ? vmm_dir(root, s) : xstrdup(fixed[tree]);
 }
 
 /* The directory, or the nearest above it that is there. */
@@ -161,7 +177,7 @@ void machine_fill(struct machine *m, const struct root *root, const struct setti
 		(void)!fstat(top, &st);
 	devices_check(root, &m->devices);
 	for (int i = 0; i < TREE_COUNT; i++) {
-		m->tree[i].path = tree_path(s, (enum tree)i);
+		m->tree[i].path = tree_path(root, s, (enum tree)i);
 		look_at_tree(root, &st, &m->tree[i]);
 	}
 	m->clock = clock_state();

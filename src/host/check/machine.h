@@ -55,7 +55,7 @@ struct machine {
 /* "images", "VMs" */
 const char *tree_name(enum tree tree);
 /* The caller's. */
-char *tree_path(const struct settings *s, enum tree tree) _must_check_;
+char *tree_path(const struct root *root, const struct settings *s, enum tree tree) _must_check_;
 
 void machine_fill(struct machine *m, const struct root *root, const struct settings *s);
 /* unit: n_units of the host's own; their processes' environments are looked at. */

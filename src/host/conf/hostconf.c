@@ -46,13 +46,12 @@ static void take_line(struct hostconf *hc, struct diag *diag, const char *line, 
 	}
 	id = key_find(name);
 	if (id < 0) {
-		_cleanup_free_ char *shown = xstrndup(name, 64);
+		_cleanup_free_ char *shown = xstrndup(name, 64), *hint = key_hint(name);
 
 		for (char *p = shown; *p; p++)
 			if ((unsigned char)*p <= 0x20 || (unsigned char)*p > 0x7e)
 				*p = '?';
-		diag_add(diag, hc->path, number, shown, "unknown key; did you mean %s?",
-			 key_nearest(name));
+		diag_add(diag, hc->path, number, shown, "unknown key; %s", hint);
 		return;
 	}
 	if (hc->value[id]) {

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/fileio.h"
+#include "base/log.h"
 #include "base/parse.h"
 #include "base/strbuf.h"
 #include "host/kms/kms.h"
@@ -40,9 +41,11 @@ static int known_key(struct import *im, const char *name)
 {
 	int id = key_find(name);
 
-	if (id < 0)
-		diag_add(&im->diag, NULL, 0, NULL, "unknown key \"%.64s\"; did you mean %s?",
-			 name, key_nearest(name));
+	if (id < 0) {
+		_cleanup_free_ char *hint = key_hint(name);
+
+		diag_add(&im->diag, NULL, 0, NULL, "unknown key \"%.64s\"; %s", name, hint);
+	}
 	return id;
 }
 
@@ -226,9 +229,19 @@ int import_commit_all(const struct root *root, struct import *im)
 	return r < 0 ? r : changed;
 }
 
+/* Never asked, always preseeded: what the file sets wins. */
 static int settings_word(const char *word, void *arg)
 {
-	import_word(arg, word);
+	struct import *im = arg;
+	size_t n = strcspn(word, "=");
+	_cleanup_free_ char *name = xstrndup(word, n);
+	int id = key_find(name);
+
+	if (id < 0 || !word[n] || !im->old[id])
+		import_word(im, word);
+	else if (strcmp(im->old[id], word + n + 1) != 0)
+		log_info("%s stays as it is in " HOSTCONF_PATH ", which wins over a preseed",
+			 name);
 	return 0;
 }
 

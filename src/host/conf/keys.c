@@ -231,7 +231,7 @@ static unsigned distance(const char *a, const char *b)
 	return row[n];
 }
 
-const char *key_nearest(const char *name)
+char *key_hint(const char *name)
 {
 	unsigned best = ~0u;
 	int found = 0;
@@ -244,7 +244,9 @@ const char *key_nearest(const char *name)
 			found = i;
 		}
 	}
-	return keys[found].name;
+	return best <= 1 + strlen(name) / 4 ?
+		       xasprintf("did you mean %s?", keys[found].name) :
+		       xstrdup("`dstack-host config list` shows all that there are");
 }
 
 static const char *check_choice(const char *choices, const char *value)

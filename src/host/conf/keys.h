@@ -92,8 +92,8 @@ extern const struct key keys[KEY_COUNT];
 
 /* Index of a name, or -1. */
 int key_find(const char *name);
-/* The known name nearest to a misspelt one (never NULL). */
-const char *key_nearest(const char *name);
+/* What to tell whoever misspelt one, the caller's. */
+char *key_hint(const char *name) _must_check_;
 /* NULL when `value` is good for the key. */
 const char *key_check(enum key_id id, const char *value);
 /* The name as debconf has it: lower case with dashes; the caller frees. */

@@ -9,6 +9,7 @@
 #include "base/sock.h"
 #include "host/compose.h"
 #include "host/kms/kms-steps.h"
+#include "host/render/vmm-toml.h"
 
 static int image_is_there(struct deploy *d)
 {
@@ -72,9 +73,11 @@ static int may_create(struct deploy *d, const struct kms_look *look)
 		return 0;
 	}
 	if (look->hidden) {
+		_cleanup_free_ char *dir = vmm_dir(d->root, d->s);
+
 		log_error("%s/%s holds a virtual machine named %s which dstack-vmm does not show "
 			  "(journalctl -u dstack-vmm tells why); not making another",
-			  setting(d->s, KEY_VM_DIR), look->hidden, d->plan.record.name);
+			  dir, look->hidden, d->plan.record.name);
 		return 0;
 	}
 	return port_is_free(d, look) && image_is_there(d);

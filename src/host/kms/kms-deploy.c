@@ -17,6 +17,7 @@
 #include "host/kms/kms-steps.h"
 #include "host/kms/kms-view.h"
 #include "host/progress.h"
+#include "host/render/vmm-toml.h"
 
 /* Upstream tells nobody when a VM appears or a KMS answers: it is asked again. */
 #define TICK_S 1
@@ -64,7 +65,8 @@ enum step deploy_lock(struct deploy *d, int *ret_fd)
 	return STEP_AGAIN;
 }
 
-/* Between the look and the record another deployment would make another KMS. */
+/* Between the look and the record another deployment would make another KMS; while one makes its
+ * keys, others. */
 static enum step take_once(struct deploy *d)
 {
 	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -185,6 +187,7 @@ static enum step found(struct deploy *d, const struct kms_look *look)
 static enum step act(struct deploy *d, const struct kms_look *look)
 {
 	const char *name = d->recorded ? d->record.name : d->plan.record.name;
+	_cleanup_free_ char *dir = NULL;
 
 	switch (look->what) {
 	case KMS_VM_OURS:
@@ -201,9 +204,10 @@ static enum step act(struct deploy *d, const struct kms_look *look)
 		break;
 	case KMS_VM_GONE:
 	default:
+		dir = vmm_dir(d->root, d->s);
 		log_error("the KMS was deployed as virtual machine %s, which dstack-vmm does not "
 			  "show; not making another (%s/%s, journalctl -u dstack-vmm)",
-			  d->record.vm_id, setting(d->s, KEY_VM_DIR), d->record.vm_id);
+			  d->record.vm_id, dir, d->record.vm_id);
 		break;
 	}
 	return deploy_end(d, KMS_FAILED);
@@ -290,9 +294,47 @@ static enum step start_vm(struct deploy *d)
 	return STEP_AGAIN;
 }
 
+/* Kept by the KMS from its next start on: Finish. Asked for again until it has heard it. */
+static enum step start_with_keys(struct deploy *d)
+{
+	_cleanup_free_ char *trouble = NULL;
+	int r = kms_finish(d->record.host_port, &trouble);
+
+	if (r < 0)
+		return deploy_trouble(d, r, "reach the KMS");
+	deploy_say(d, "waiting for the KMS to start with its keys%s%s", trouble ? ": " : "",
+		   trouble ? trouble : "");
+	return STEP_AGAIN;
+}
+
+/* By one deployment, once: the KMS makes other keys each time that it is asked, also while it
+ * starts with the first ones, and would then run with a mixture of both. */
+static enum step make_keys(struct deploy *d)
+{
+	_cleanup_free_ char *trouble = NULL;
+	int r, held = d->once >= 0;
+	enum step step = take_once(d);
+
+	if (step != STEP_FOLLOW || !held)
+		return step; /* if newly held: look again, somebody may have made them meanwhile */
+	if (d->keys_made)
+		return start_with_keys(d);
+	deploy_say(d, "making the KMS's keys");
+	r = kms_bootstrap(d->record.host_port, d->record.domain, &trouble);
+	if (r < 0)
+		return deploy_trouble(d, r, "reach the KMS");
+	if (r > 0) {
+		deploy_say(d, "waiting for the KMS to make its keys: %s", trouble);
+		return STEP_AGAIN;
+	}
+	log_info("the KMS has made its keys");
+	d->keys_made = 1;
+	return start_with_keys(d);
+}
+
 static enum step onboard(struct deploy *d)
 {
-	_cleanup_free_ char *ca = NULL, *trouble = NULL;
+	_cleanup_free_ char *ca = NULL;
 	int r = kms_ca_load(d->root, &ca);
 
 	if (r < 0)
@@ -302,15 +344,7 @@ static enum step onboard(struct deploy *d)
 			  "; not making new ones: nothing sealed with the old ones would open");
 		return deploy_end(d, KMS_FAILED);
 	}
-	deploy_say(d, "making the KMS's keys");
-	r = kms_bootstrap(d->record.host_port, d->record.domain, &trouble);
-	if (r < 0)
-		return deploy_trouble(d, r, "reach the KMS");
-	if (r > 0)
-		deploy_say(d, "waiting for the KMS to make its keys: %s", trouble);
-	else
-		log_info("the KMS has made its keys");
-	return STEP_AGAIN;
+	return make_keys(d);
 }
 
 static enum step record_ca(struct deploy *d, const struct kms_view *view)

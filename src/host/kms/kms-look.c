@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "host/kms/kms.h"
+#include "host/render/vmm-toml.h"
 #include "host/vmm/vmdir.h"
 
 static int is_shown(const struct kms_look *look, const char *id)
@@ -159,7 +160,7 @@ int kms_look(const struct root *root, const struct settings *s,
 	     const struct kms_record *record, const struct kms_record *plan,
 	     struct kms_look *ret, char **trouble)
 {
-	_cleanup_free_ char *body = vmm_body_status(NULL, 0);
+	_cleanup_free_ char *body = vmm_body_status(NULL, 0), *dir = NULL;
 	_cleanup_(vmm_call_free) struct vmm_call call = { .request.fd = -1 };
 	struct peer_answer answer = { 0 };
 	int r = vmm_prepare(root, VMM_STATUS, body, &call);
@@ -181,7 +182,8 @@ int kms_look(const struct root *root, const struct settings *s,
 	peer_answers_free(&answer, 1);
 	if (*trouble)
 		return 1;
-	kms_look_judge(root, setting(s, KEY_VM_DIR), record, plan, ret);
+	dir = vmm_dir(root, s);
+	kms_look_judge(root, dir, record, plan, ret);
 	return 0;
 }
 

@@ -25,7 +25,9 @@ struct deploy {
 	int may_start; /* our record named the VM before we looked, and it was not started yet */
 	char *said;
 	int timer, result;
-	int once; /* the lock of this verb, from the look to the record; -1: not held */
+	int keys_made; /* by us, whether or not the KMS has started with them */
+	int once; /* the lock of this verb, from the look to the record, and while keys are made;
+		   * -1: not held */
 };
 
 /* STATUS= for the unit, once per change. */

@@ -151,37 +151,36 @@ int kms_view(unsigned port, struct kms_view *ret)
 	return 0;
 }
 
-int kms_check_certificate(unsigned port, const char *name, const char *ca_pem, char **trouble)
+/* 0; 1: *trouble tells, the caller's; or -errno. */
+static int ask_trouble(struct peer_request *q, int status, char **trouble)
 {
-	_cleanup_free_ char *url = xasprintf("https://%s/prpc/KMS.GetMeta", name);
-	struct peer_request q;
 	struct peer_answer a = { 0 };
-	int r = prepare(port, url, &q);
+	int r = ask_one(q, &a);
 
-	*trouble = NULL;
-	if (r < 0)
-		return r;
-	q.ca_pem = ca_pem;
-	r = ask_one(&q, &a);
 	if (r == 0)
-		*trouble = answer_trouble(&a, 0);
+		*trouble = answer_trouble(&a, status);
 	peer_answers_free(&a, 1);
 	return r < 0 ? r : *trouble != NULL;
 }
 
-static int finish(unsigned port, char **trouble)
+int kms_check_certificate(unsigned port, const char *name, const char *ca_pem, char **trouble)
+{
+	_cleanup_free_ char *url = xasprintf("https://%s/prpc/KMS.GetMeta", name);
+	struct peer_request q;
+	int r = prepare(port, url, &q);
+
+	*trouble = NULL;
+	q.ca_pem = ca_pem;
+	return r < 0 ? r : ask_trouble(&q, 0, trouble);
+}
+
+int kms_finish(unsigned port, char **trouble)
 {
 	struct peer_request q;
-	struct peer_answer a = { 0 };
 	int r = prepare(port, "http://127.0.0.1/finish", &q);
 
-	if (r < 0)
-		return r;
-	r = ask_one(&q, &a);
-	if (r == 0)
-		*trouble = answer_trouble(&a, 200);
-	peer_answers_free(&a, 1);
-	return r;
+	*trouble = NULL;
+	return r < 0 ? r : ask_trouble(&q, 200, trouble);
 }
 
 int kms_bootstrap(unsigned port, const char *name, char **trouble)
@@ -189,27 +188,17 @@ int kms_bootstrap(unsigned port, const char *name, char **trouble)
 	json_t *doc = json_pack("{s:s}", "domain", name);
 	_cleanup_free_ char *body = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
 	struct peer_request q;
-	struct peer_answer a = { 0 };
-	int r;
+	int r = prepare(port, "http://127.0.0.1/prpc/Onboard.Bootstrap?json", &q);
 
 	json_decref(doc);
 	if (!body)
 		out_of_memory();
 	*trouble = NULL;
-	r = prepare(port, "http://127.0.0.1/prpc/Onboard.Bootstrap?json", &q);
-	if (r < 0)
-		return r;
 	q.body = body;
 	q.content_type = "application/json";
 	q.timeout_ms = BOOTSTRAP_MS;
 	q.digest = kms_digest_bootstrap;
-	r = ask_one(&q, &a);
-	if (r == 0)
-		*trouble = answer_trouble(&a, 200);
-	peer_answers_free(&a, 1);
-	if (r == 0 && !*trouble)
-		r = finish(port, trouble);
-	return r < 0 ? r : *trouble != NULL;
+	return r < 0 ? r : ask_trouble(&q, 200, trouble);
 }
 
 char *kms_disobeys(const struct kms_view *v, const struct settings *s)

@@ -30,8 +30,10 @@ void kms_view_of(const struct peer_answer *meta, const struct peer_answer *page,
  * (the caller's), or -errno. */
 int kms_check_certificate(unsigned port, const char *name, const char *ca_pem,
 			  char **trouble) _must_check_;
-/* Makes its keys, and ends the onboarding. 0; 1: *trouble tells; or -errno. */
+/* Makes its keys, others each time. 0; 1: *trouble tells; or -errno. */
 int kms_bootstrap(unsigned port, const char *name, char **trouble) _must_check_;
+/* Ends the onboarding: it starts with its keys. 0; 1: *trouble tells; or -errno. */
+int kms_finish(unsigned port, char **trouble) _must_check_;
 /* The first difference between what it says and what the settings demand, the caller's;
  * NULL when there is none. */
 char *kms_disobeys(const struct kms_view *view, const struct settings *s) _must_check_;

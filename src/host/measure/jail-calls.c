@@ -109,7 +109,7 @@ static int add_with_arguments(scmp_filter_ctx ctx, int is_program)
 	return r;
 }
 
-int jail_restrict(int is_program)
+int jail_restrict(int is_program, int with_device)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	int r = ctx ? add_all(ctx, SCMP_ACT_ALLOW, allowed, ARRAY_SIZE(allowed)) : -ENOMEM;
@@ -121,6 +121,8 @@ int jail_restrict(int is_program)
 		r = add_all(ctx, SCMP_ACT_KILL_PROCESS, deadly, ARRAY_SIZE(deadly));
 	if (r == 0)
 		r = add_with_arguments(ctx, is_program);
+	if (r == 0 && with_device)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 0);
 	if (r == 0)
 		r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	if (r == 0)

@@ -21,12 +21,29 @@ enum { TREES_MAX = 32 };
 /* Every Debian has merged them into /usr; others may not have. */
 static const char *const links[] = { "bin", "sbin", "lib", "lib32", "lib64", "libx32" };
 
+/* Directly below / there are links and directories that the jail has itself. */
+static int is_reserved(const char *path)
+{
+	size_t n = strlen(JAIL_SCRATCH);
+
+	return (strncmp(path, JAIL_SCRATCH, n) == 0 && (path[n] == '/' || !path[n])) ||
+	       (strrchr(path, '/') == path && strncmp(path, "/lib", 4) == 0);
+}
+
+int jail_root_check(const char *const *paths)
+{
+	for (; *paths; paths++)
+		if (is_reserved(*paths))
+			return -EINVAL;
+	return 0;
+}
+
 /* A copy of the mount of `path`, read-only. A descriptor, or -errno. */
-static int tree_of(const char *root, const char *path)
+static int tree_of(const char *root, const char *path, int is_device)
 {
 	_cleanup_free_ char *from = xasprintf("%s%s", root, path);
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
-					       MOUNT_ATTR_NODEV };
+					       (is_device ? 0 : MOUNT_ATTR_NODEV) };
 	int r, fd = open_tree(AT_FDCWD, from, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 
 	if (fd < 0)
@@ -122,15 +139,21 @@ static int go_in(int root, uid_t owner, int *scratch)
 int jail_root_make(const struct jail_tree_list *trees, uid_t owner, int *scratch)
 {
 	char *targets[ARRAY_SIZE(links)];
+	const char *paths[TREES_MAX];
 	int fds[TREES_MAX], root, r = 0;
 	size_t n = 0;
 
 	/* All of it before /tmp is covered, where it may be. */
 	while (n < TREES_MAX && trees->paths[n]) {
-		fds[n] = tree_of(trees->root, trees->paths[n]);
-		if (fds[n] < 0 && fds[n] != -ENOENT)
+		paths[n] = trees->paths[n];
+		fds[n] = tree_of(trees->root, paths[n], 0);
+		if (fds[n] < 0 && fds[n] != -ENOENT && fds[n] != -ENOTDIR)
 			return fds[n];
 		n++;
+	}
+	if (trees->device && n < TREES_MAX) {
+		paths[n] = trees->device;
+		fds[n++] = tree_of("", trees->device, 1);
 	}
 	read_links(trees->root, targets);
 	root = make_root(trees->space);
@@ -139,7 +162,7 @@ int jail_root_make(const struct jail_tree_list *trees, uid_t owner, int *scratch
 	r = make_links(root, targets);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (fds[i] >= 0)
-			r = attach(root, fds[i], trees->paths[i] + 1);
+			r = attach(root, fds[i], paths[i] + 1);
 	for (size_t i = 0; i < n; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);

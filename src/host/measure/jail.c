@@ -73,12 +73,15 @@ static int limit_all(const struct entering *e)
 	return r;
 }
 
-static int drop_ids(uid_t uid)
+static int drop_ids(uid_t uid, const char *device)
 {
+	struct stat st;
+	size_t n = device && stat(device, &st) == 0 && (st.st_mode & 0060) == 0060;
+
 	for (cap_value_t c = 0; cap_get_bound(c) >= 0; c++)
 		if (cap_drop_bound(c) < 0)
 			break;
-	if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 ||
+	if (setgroups(n, n ? &st.st_gid : NULL) < 0 || setresgid(uid, uid, uid) < 0 ||
 	    setresuid(uid, uid, uid) < 0)
 		return -errno;
 	return 0;
@@ -87,7 +90,7 @@ static int drop_ids(uid_t uid)
 static int drop_privileges(const struct entering *e)
 {
 	cap_t none = cap_init();
-	int r = e->is_root ? drop_ids(e->uid) : 0;
+	int r = e->is_root ? drop_ids(e->uid, e->spec->device) : 0;
 
 	if (!none)
 		return -ENOMEM;
@@ -148,7 +151,7 @@ _noreturn_ static void be_program(const struct jail_spec *s, const struct jail_p
 	if (r == 0)
 		r = limit(RLIMIT_DATA, s->data);
 	if (r == 0)
-		r = jail_restrict(1);
+		r = jail_restrict(1, s->device != NULL);
 	if (r < 0)
 		give_up(STDERR_FILENO, "cannot be shut in", r);
 	execve(p->argv[0], (char *const *)p->argv, environment);
@@ -256,7 +259,8 @@ static int map_ids(uid_t uid, gid_t gid)
 
 static int enter(const struct entering *e, int *scratch)
 {
-	struct jail_tree_list trees = { e->spec->root, e->spec->trees, e->spec->space };
+	struct jail_tree_list trees = { e->spec->root, e->spec->trees, e->spec->device,
+					e->spec->space };
 	int r = e->is_root ? 0 : map_ids(e->uid, e->gid);
 
 	if (r == 0)
@@ -290,7 +294,7 @@ _noreturn_ static void be_jail(const struct entering *e)
 	if (r == 0)
 		r = keep_only(e, null, scratch);
 	if (r == 0)
-		r = jail_restrict(0);
+		r = jail_restrict(0, e->spec->device != NULL);
 	if (r < 0)
 		give_up(e->status, "cannot make a sandbox", r);
 	if (e->spec->prepare) {
@@ -315,15 +319,17 @@ static pid_t clone_into(int is_root)
 	return (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
 }
 
-int jail_start(const struct jail_spec *spec, struct jail *ret)
+/* What is in it is still open, but no longer needed here. */
+static int start(const struct jail_spec *spec, struct jail *ret)
 {
 	struct entering e = { .spec = spec, .is_root = geteuid() == 0, .uid = geteuid(),
 			      .gid = getegid() };
-	int status[2], go[2], r = 0;
+	int status[2], go[2], r = jail_root_check(spec->trees);
 
 	if (e.is_root)
 		e.uid = e.gid = UID_FIRST + (uid_t)getpid() % UID_COUNT;
-	*ret = (struct jail){ .status = -1, .alive = -1 };
+	if (r < 0)
+		return r;
 	if (pipe2(status, O_CLOEXEC) < 0)
 		return -errno;
 	if (pipe2(go, O_CLOEXEC) < 0) {
@@ -343,13 +349,23 @@ int jail_start(const struct jail_spec *spec, struct jail *ret)
 	r = ret->pid < 0 ? -errno : 0;
 	close(status[1]);
 	close(go[0]);
-	close_all(spec);
 	if (r == 0 && write(go[1], "g", 1) != 1)
 		r = -EPIPE;
 	ret->alive = go[1];
 	ret->status = status[0];
 	if (r < 0 && ret->pid < 0)
 		ret->pid = 0;
+	return r;
+}
+
+int jail_start(const struct jail_spec *spec, struct jail *ret)
+{
+	int r;
+
+	*ret = (struct jail){ .status = -1, .alive = -1 };
+	r = start(spec, ret);
+	/* In any case: who listens at their other ends would wait for what never starts. */
+	close_all(spec);
 	if (r < 0)
 		free(jail_end(ret));
 	return r;

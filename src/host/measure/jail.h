@@ -27,6 +27,7 @@ struct jail_program {
 struct jail_spec {
 	const char *root;	  /* below which they are; "": none */
 	const char *const *trees; /* directories or files that are seen, missing ones are not */
+	const char *device;	  /* a node that they may use, by its group; NULL: none */
 	uint64_t space;		  /* of the file system, bytes */
 	uint64_t address_space, data; /* RLIMIT_AS, RLIMIT_DATA of each program */
 	unsigned cpu_seconds;
@@ -57,5 +58,6 @@ char *jail_end(struct jail *jail) _must_check_;
 
 /* --- jail-calls.c --- */
 
-/* For what prepares, then for the programs, which get nothing back. 0 or -errno. */
-int jail_restrict(int is_program) _must_check_;
+/* For what prepares, then for the programs, which get nothing back. with_device: all that
+ * ioctl(2) does, on what they can open. 0 or -errno. */
+int jail_restrict(int is_program, int with_device) _must_check_;

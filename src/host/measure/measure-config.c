@@ -52,6 +52,17 @@ static const char *const machine_dropped[] = {
 	"accel", "dump-guest-core", "mem-merge",
 };
 
+static void set_owned(char **at, char *value)
+{
+	free(*at);
+	*at = value;
+}
+
+static void set(char **at, const char *value)
+{
+	set_owned(at, xstrdup(value));
+}
+
 static void add(struct measure_config *c, char *arg)
 {
 	/* Grows at powers of two, with room for the NULL. */
@@ -123,6 +134,8 @@ static void translate_machine(struct measure_config *c, const char *list)
 	/* TDX has none, and switches it off. */
 	if (cgs && !smm)
 		sb_add(&out, ",smm=off");
+	if (cgs)
+		set(&c->td_machine, list);
 	add_option(c, "machine", sb_steal(&out));
 }
 
@@ -169,6 +182,9 @@ static int translate_object(struct measure_config *c, const char *list, char **t
 {
 	_cleanup_free_ char *id = property(list, "id"), *size = property(list, "size");
 
+	/* Its quotes come from elsewhere; nothing asks for any. */
+	if (strncmp(list, "tdx-guest,", 10) == 0 && id)
+		set_owned(&c->td_object, xasprintf("tdx-guest,id=%s", id));
 	if (strncmp(list, "memory-backend-", 15) != 0)
 		return 0;
 	if (!id || !size) {
@@ -203,12 +219,6 @@ static int translate_memory(struct measure_config *c, const char *list, char **t
 	c->memory = value << (10 * (unit - units + 1));
 	add_option(c, "m", xstrdup(list));
 	return 0;
-}
-
-static void set(char **at, const char *value)
-{
-	free(*at);
-	*at = xstrdup(value);
 }
 
 static int translate(struct measure_config *c, const char *name, enum translation what,
@@ -295,7 +305,8 @@ int config_from_size(unsigned vcpu, uint64_t memory_mb, const char *const *more,
 	_cleanup_free_ char *memory = xasprintf("%lluM", (unsigned long long)memory_mb);
 	/* dstack-vmm 0.5 and 0.6: two disks, network, vsock, the shared directory. */
 	const char *const args[] = {
-		"-machine", "q35,smm=off,hpet=off", "-serial", "null",
+		"-machine", "q35,kernel-irqchip=split,confidential-guest-support=tdx,smm=off,hpet=off",
+		"-object", "tdx-guest,id=tdx", "-serial", "null",
 		"-device", "virtio-blk-pci", "-device", "virtio-blk-pci",
 		"-device", "virtio-net-pci", "-device", "vhost-vsock-pci", "-virtfs", "local",
 		"-smp", smp, "-m", memory,
@@ -316,9 +327,11 @@ static char *copy(const char *s)
 void config_copy(const struct measure_config *from, struct measure_config *ret)
 {
 	*ret = (struct measure_config){
+		.origin = from->origin,
 		.what = copy(from->what), .firmware = copy(from->firmware),
 		.kernel = copy(from->kernel), .initrd = copy(from->initrd),
 		.cmdline = copy(from->cmdline), .qemu = copy(from->qemu),
+		.td_machine = copy(from->td_machine), .td_object = copy(from->td_object),
 		.normalized = from->normalized, .memory = from->memory,
 	};
 	for (size_t i = 0; i < from->n_args; i++)
@@ -335,7 +348,7 @@ int config_equal(const struct measure_config *a, const struct measure_config *b)
 	if (a->n_args != b->n_args || a->normalized != b->normalized ||
 	    a->memory != b->memory || !same(a->firmware, b->firmware) ||
 	    !same(a->kernel, b->kernel) || !same(a->initrd, b->initrd) ||
-	    !same(a->cmdline, b->cmdline))
+	    !same(a->cmdline, b->cmdline) || !same(a->td_machine, b->td_machine))
 		return 0;
 	for (size_t i = 0; i < a->n_args; i++)
 		if (strcmp(a->args[i], b->args[i]) != 0)
@@ -354,5 +367,7 @@ void config_free(struct measure_config *c)
 	free(c->initrd);
 	free(c->cmdline);
 	free(c->qemu);
+	free(c->td_machine);
+	free(c->td_object);
 	*c = (struct measure_config){ 0 };
 }

@@ -7,7 +7,18 @@
 #include "base/macro.h"
 #include "base/root.h"
 
+/* Where the command line comes from. */
+enum measure_origin {
+	ORIGIN_GIVEN,	/* of the caller */
+	ORIGIN_RUNNING, /* a machine runs with it */
+	ORIGIN_LAST,	/* the supervisor ran it with that, and it has ended */
+	/* Nobody shows that of a stopped machine: what dstack-vmm 0.5 and 0.6 start with, with
+	 * no option of its configuration. */
+	ORIGIN_ASSUMED,
+};
+
 struct measure_config {
+	enum measure_origin origin;
 	char *what;	/* "kms", "dstack-0.5.5 with 2 vCPU and 4096 MiB" */
 	/* Paths below root. */
 	char *firmware, *kernel, *initrd;
@@ -15,6 +26,9 @@ struct measure_config {
 	int normalized;
 	char *qemu;	/* that runs it; NULL: not known */
 	uint64_t memory; /* bytes */
+	/* What makes it a TD, left out of args: all of its -machine, and the object that says so.
+	 * NULL: it is none. */
+	char *td_machine, *td_object;
 	char **args;	/* for a QEMU that only hands out tables, NULL at the end */
 	size_t n_args;
 };
@@ -34,6 +48,8 @@ char *config_image_dir(const char *image, const char *images) _must_check_;
 /* Files and command line of the image in `dir`, over those that are there. */
 int config_set_image(const struct root *root, const char *dir, struct measure_config *config,
 		     char **trouble) _must_check_;
+/* Sets `normalized` of those whose kernel lies beside a metadata.json that says so. */
+void config_set_normalized(const struct root *root, struct measure_config **configs, size_t n);
 /* In the half: of an image's metadata.json. */
 struct peer_reply;
 struct peer_emit;

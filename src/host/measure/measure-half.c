@@ -98,7 +98,8 @@ static void choose(const struct measure_work_job *job, int normalized, const str
 	/* a7542a38f399: the kernel of a confidential guest is handed over untouched. Without
 	 * TDX it is patched, and that is what was read. */
 	m->kernel_as_is = job->header == CHOICE_SECOND ||
-			  (job->header == CHOICE_AUTO && (normalized || at_least(q, 10, 2)));
+			  (job->header == CHOICE_AUTO &&
+			   (normalized || (!job->td && at_least(q, 10, 2))));
 }
 
 static void tell_measurement(struct peer_emit *emit, const struct measurement *m,
@@ -125,7 +126,9 @@ static void tell_unknown_patch(struct peer_emit *emit, const struct loaded *l,
 	    size != m->setup.len ||
 	    kernel_patch(&l->image.kernel, l->image.initrd_size, m->memory, mine, &why) < 0)
 		return;
-	if (memcmp(mine, m->setup.data, size) != 0)
+	/* A TD's is left alone from 10.2 on. */
+	if (memcmp(mine, m->setup.data, size) != 0 &&
+	    memcmp(l->image.kernel.data, m->setup.data, size) != 0)
 		peer_fact(emit, "note", "this QEMU patches the kernel's header in a way that is "
 					"not known");
 }
@@ -171,7 +174,7 @@ void measure_half(const struct peer_request *requests, size_t n, int sock)
 	const struct measure_work *w = measure_work;
 	_cleanup_free_ struct loaded *loaded = xcalloc(w->n_images, sizeof(*loaded));
 	_cleanup_free_ char *told = xcalloc(n, 1);
-	uint64_t deadline = clock_ms() + UINT64_C(1000) * w->seconds;
+	uint64_t deadline = clock_ms() + w->ms;
 
 	/* QEMUs start meanwhile. */
 	for (size_t i = 0; i < w->n_images; i++)

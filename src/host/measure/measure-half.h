@@ -24,6 +24,7 @@ struct measure_work_job {
 	enum measure_choice pages;  /* CHOICE_FIRST: two passes, CHOICE_SECOND: one */
 	enum measure_choice header; /* CHOICE_FIRST: QEMU's, CHOICE_SECOND: the file's */
 	uint32_t window;	    /* base of the PCI Express window; 0: do not place it */
+	int td;			    /* what is read is a TD: nothing of it is another's */
 	int without_qemu;	    /* then `at` is one request without a descriptor */
 	size_t booted;		    /* the request of its serial port; 0: stopped */
 };
@@ -35,7 +36,7 @@ struct measure_work {
 	size_t n_programs;
 	const struct measure_work_job *jobs;
 	size_t n_jobs;
-	unsigned seconds; /* for all of them to answer */
+	unsigned ms; /* for all of them to answer */
 };
 
 /* Set before the half is forked, which finds it again. */

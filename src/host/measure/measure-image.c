@@ -85,3 +85,51 @@ int config_set_image(const struct root *root, const char *dir, struct measure_co
 	foreign_free(&file, 1);
 	return r;
 }
+
+static char *metadata_beside(const char *kernel)
+{
+	const char *slash = kernel ? strrchr(kernel, '/') : NULL;
+
+	return slash ? xasprintf("%.*s/metadata.json", (int)(slash - kernel), kernel) : NULL;
+}
+
+/* Does it speak of that kernel? */
+static int is_of(const struct foreign_file *file, const char *kernel)
+{
+	const char *name = peer_get(&file->answer, "kernel");
+
+	return name && strcmp(name, strrchr(kernel, '/') + 1) == 0;
+}
+
+void config_set_normalized(const struct root *root, struct measure_config **configs, size_t n)
+{
+	struct foreign_file *files = xcalloc(n + 1, sizeof(*files));
+	size_t *file_of = xcalloc(n + 1, sizeof(*file_of)), n_files = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		char *path = metadata_beside(configs[i]->kernel);
+		size_t f = 0;
+
+		while (path && f < n_files && strcmp(files[f].path, path) != 0)
+			f++;
+		file_of[i] = path ? f : SIZE_MAX;
+		if (path && f == n_files)
+			files[n_files++] = (struct foreign_file){
+				.path = steal_ptr(path), .digest = measure_digest_image,
+			};
+		free(path);
+	}
+	/* Without it an image is of before 0.6, which has none. */
+	if (n_files && foreign_read(root, files, n_files) < 0)
+		n = 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct foreign_file *f = file_of[i] < n_files ? &files[file_of[i]] : NULL;
+
+		if (f && f->error == 0 && peer_get(&f->answer, "normalized") &&
+		    is_of(f, configs[i]->kernel))
+			configs[i]->normalized = 1;
+	}
+	foreign_free(files, n_files);
+	free(files);
+	free(file_of);
+}

@@ -131,9 +131,10 @@ static int has_own_memory(const struct measure_config *c)
 	return 0;
 }
 
-static void push_machine(struct argv *a, const struct measure_config *c, int booted)
+static void push_machine(struct argv *a, const struct measure_config *c,
+			 const struct measure_cell *cell)
 {
-	int own = has_own_memory(c), console = !booted;
+	int own = has_own_memory(c), console = !cell->booted;
 
 	for (size_t i = 0; i < c->n_args; i++) {
 		/* The first serial port is where firmware shows that it has come so far. */
@@ -143,10 +144,15 @@ static void push_machine(struct argv *a, const struct measure_config *c, int boo
 			continue;
 		}
 		/* Memory that takes no more than is touched, and counts for the scratch space. */
-		if (!own && i && strcmp(c->args[i - 1], "-machine") == 0)
-			push(a, xasprintf("%s,memory-backend=ram", c->args[i]));
+		if (i && strcmp(c->args[i - 1], "-machine") == 0)
+			push(a, xasprintf("%s%s", cell->td ? c->td_machine : c->args[i],
+					  own ? "" : ",memory-backend=ram"));
 		else
 			push(a, xstrdup(c->args[i]));
+	}
+	if (cell->td) {
+		push(a, xstrdup("-object"));
+		push(a, xstrdup(c->td_object));
 	}
 	if (own)
 		return;
@@ -171,14 +177,16 @@ static void push_image(struct argv *a, const struct measure_config *c, size_t im
 
 static char **arguments(const struct measure_cell *cell, size_t i, const char *program)
 {
-	/* An Intel processor: with another vendor's QEMU places memory beyond 1 TiB elsewhere.
-	 * Of qtest, stopped: not one instruction of the guest. */
+	/* Stopped: not one instruction of the guest. */
 	static const char *const common[] = {
-		"-S", "-display", "none", "-nodefaults", "-no-user-config", "-accel",
-		"tcg,thread=single,tb-size=64", "-cpu", "qemu64,vendor=GenuineIntel",
-		"-chardev", "socket,id=qtest,fd=3", "-qtest", "chardev:qtest", "-qtest-log",
-		"none", "-chardev", "socket,id=qmp,fd=4", "-mon", "chardev=qmp,mode=control",
+		"-S", "-display", "none", "-nodefaults", "-no-user-config", "-chardev",
+		"socket,id=qtest,fd=3", "-qtest", "chardev:qtest", "-qtest-log", "none", "-chardev", "socket,id=qmp,fd=4", "-mon", "chardev=qmp,mode=control",
 	};
+	/* An Intel processor: with another vendor's QEMU places memory beyond 1 TiB elsewhere. */
+	static const char *const without_tdx[] = {
+		"-accel", "tcg,thread=single,tb-size=64", "-cpu", "qemu64,vendor=GenuineIntel",
+	};
+	static const char *const td[] = { "-accel", "kvm", "-cpu", "host" };
 	static const char *const booted[] = { "-chardev", "socket,id=console,fd=5" };
 	static const char *const package[] = {
 		"-L", PACKAGE "/usr/share/qemu", "-L", PACKAGE "/usr/share/seabios",
@@ -190,9 +198,13 @@ static char **arguments(const struct measure_cell *cell, size_t i, const char *p
 	push_all(&a, common, ARRAY_SIZE(common));
 	if (measure_is_package(cell->qemu->path))
 		push_all(&a, package, ARRAY_SIZE(package));
+	if (cell->td)
+		push_all(&a, td, ARRAY_SIZE(td));
+	else
+		push_all(&a, without_tdx, ARRAY_SIZE(without_tdx));
 	if (cell->booted)
 		push_all(&a, booted, ARRAY_SIZE(booted));
-	push_machine(&a, cell->configs[i], cell->booted);
+	push_machine(&a, cell->configs[i], cell);
 	push_image(&a, cell->configs[i], cell->image_of[i]);
 	return a.args;
 }
@@ -232,29 +244,37 @@ static int is_below(const char *path, const char *dir)
 	return strncmp(path, dir, n) == 0 && path[n] == '/';
 }
 
-/* What has to be seen of where the program lies: PREFIX of PREFIX/bin/NAME, with its libraries;
- * else its directory, unless that is anybody's (then the program alone). NULL: nothing more. */
-static char *own_tree(const struct root *root, const char *program)
-{
-	_cleanup_free_ char *dir = xstrndup(program, (size_t)(strrchr(program, '/') - program));
-	_cleanup_free_ char *full = xasprintf("%s%s", root->path, dir);
-	char *base = strrchr(dir, '/');
-	struct stat st;
+/* What QEMU looks for near itself: installed below a prefix, or where it was built. */
+static const char *const near[] = {
+	"qemu-bundle", "pc-bios", "../pc-bios", "../share/qemu", "../lib/qemu",
+	"../lib/x86_64-linux-gnu", "../lib64",
+};
 
-	if (is_below(program, "/usr") || is_below(program, "/opt"))
-		return NULL;
-	if (!base || stat(full, &st) < 0 || st.st_mode & S_IWOTH)
-		return xstrdup(program);
-	if (strcmp(base, "/bin") == 0 && base != dir)
-		*base = '\0';
-	return steal_ptr(dir);
-}
-
-/* Directly below / there are links and directories that the jail has itself. */
-static int is_reserved(const char *tree)
+/* Trees that are seen: programs and libraries, and of where another program lies itself and what
+ * is near. Never the directory: it may be somebody's home. They are the caller's. */
+static char **trees_for(const char *program)
 {
-	return is_below(tree, JAIL_SCRATCH) || strcmp(tree, JAIL_SCRATCH) == 0 ||
-	       (strrchr(tree, '/') == tree && strncmp(tree, "/lib", 4) == 0);
+	static const char *const always[] = { "/usr", "/etc/ld.so.cache", "/etc/alternatives" };
+	char **trees = xcalloc(ARRAY_SIZE(always) + ARRAY_SIZE(near) + 2, sizeof(*trees));
+	size_t n = 0, dir = program ? (size_t)(strrchr(program, '/') - program) : 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
+		trees[n++] = xstrdup(always[i]);
+	if (!program || is_below(program, "/usr"))
+		return trees;
+	trees[n++] = xstrdup(program);
+	for (size_t i = 0; i < ARRAY_SIZE(near); i++) {
+		const char *name = near[i];
+		size_t at = dir;
+
+		if (strncmp(name, "../", 3) == 0) {
+			while (at && program[--at] != '/')
+				;
+			name += 3;
+		}
+		trees[n++] = xasprintf("%.*s/%s", (int)at, program, name);
+	}
+	return trees;
 }
 
 static uint64_t space_of(const struct measure_cell *cell, int package)
@@ -284,18 +304,24 @@ static uint64_t largest_memory(const struct measure_cell *cell)
 	return most;
 }
 
+static void free_all(char **words)
+{
+	for (char **word = words; *word; word++)
+		free(*word);
+	free(words);
+}
+
 int measure_jail_start(struct measure_cell *cell, struct jail *ret)
 {
 	int package = measure_is_package(cell->qemu->path), r;
 	_cleanup_free_ char *found = resolve(cell->root, cell->qemu->path);
-	_cleanup_free_ char *tree = package ? NULL : own_tree(cell->root, found);
-	const char *trees[] = { "/usr", "/opt", "/etc/ld.so.cache", "/etc/alternatives", tree,
-				NULL };
+	char **trees = trees_for(package ? NULL : found);
 	struct jail_spec spec = {
-		.root = cell->root->path, .trees = trees, .space = space_of(cell, package),
+		.root = cell->root->path, .trees = (const char *const *)trees,
+		.space = space_of(cell, package),
 		/* The guest's memory is mapped whole, and its own beside it. */
 		.address_space = largest_memory(cell) + 6144 * MIB, .data = 1024 * MIB,
-		.cpu_seconds = cell->booted ? CPU_SECONDS_BOOTED : CPU_SECONDS,
+		.device = cell->td ? "/dev/kvm" : NULL, .cpu_seconds = cell->booted ? CPU_SECONDS_BOOTED : CPU_SECONDS,
 		.library_path = package ? PACKAGE "/usr/lib/x86_64-linux-gnu:" PACKAGE
 					  "/lib/x86_64-linux-gnu:" PACKAGE "/usr/lib" : NULL,
 		.furnish = furnish, .prepare = package ? prepare : NULL, .arg = cell,
@@ -304,20 +330,14 @@ int measure_jail_start(struct measure_cell *cell, struct jail *ret)
 	};
 	char ***all = xcalloc(cell->n_programs, sizeof(*all));
 
-	if (tree && is_reserved(tree)) {
-		free(all);
-		return -EINVAL;
-	}
 	for (size_t i = 0; i < cell->n_programs; i++) {
 		all[i] = arguments(cell, i, package ? PACKAGE_PROGRAM : found);
 		cell->programs[i].argv = (const char *const *)all[i];
 	}
 	r = jail_start(&spec, ret);
-	for (size_t i = 0; i < cell->n_programs; i++) {
-		for (char **arg = all[i]; *arg; arg++)
-			free(*arg);
-		free(all[i]);
-	}
+	for (size_t i = 0; i < cell->n_programs; i++)
+		free_all(all[i]);
 	free(all);
+	free_all(trees);
 	return r;
 }

@@ -18,6 +18,30 @@ static int has_event(const struct measure_result *r, size_t e)
 				 e != EVENT_ACPI_TABLES));
 }
 
+static int is(const char *text, const char *value)
+{
+	return text && strcmp(text, value) == 0;
+}
+
+/* What limits that which was told. `side`: "A: ", or "". */
+static void add_notes(struct strbuf *out, const char *side, const struct measure_result *r)
+{
+	if (is(r->command_line, "assumed"))
+		sb_addf(out, "  note: %sit does not run: its command line is assumed, as dstack-vmm "
+			     "0.5 and 0.6 make it without options of [cvm] in vmm.toml\n", side);
+	if (is(r->command_line, "last"))
+		sb_addf(out, "  note: %sit does not run: its command line is that of its last start\n",
+			side);
+	if (is(r->sandbox, "caller"))
+		sb_addf(out, "  note: %sQEMU was read as your user, for want of root: what you may "
+			     "read of its files, it may; as root it has a user of its own\n", side);
+	if (r->td)
+		sb_addf(out, "  note: %sread from a paused TD%s\n", side,
+			is(r->td, "simulated") ? " (simulated)" : "");
+	if (r->note)
+		sb_addf(out, "  note: %s%s\n", side, r->note);
+}
+
 void measure_print(struct strbuf *out, const char *what, const struct measure_result *r,
 		   int with_events)
 {
@@ -37,8 +61,7 @@ void measure_print(struct strbuf *out, const char *what, const struct measure_re
 					measure_events[e].name, r->events[e], "",
 					measure_events[e].source);
 	}
-	if (r->note)
-		sb_addf(out, "  note: %s\n", r->note);
+	add_notes(out, "", r);
 }
 
 static void set_text(json_t *object, const char *key, const char *value)
@@ -81,9 +104,13 @@ json_t *measure_json(const char *what, const struct measure_result *r)
 	}
 	json_object_set_new(doc, "registers", registers);
 	json_object_set_new(doc, "events", events);
+	set_text(doc, "command_line", r->command_line);
+	set_text(doc, "sandbox", r->sandbox);
 	if (r->note)
 		set_text(doc, "note", r->note);
-	json_object_set_new(doc, "tdx", json_false());
+	json_object_set_new(doc, "tdx", json_boolean(r->td != NULL));
+	if (is(r->td, "simulated"))
+		json_object_set_new(doc, "simulated", json_true());
 	return doc;
 }
 
@@ -180,6 +207,8 @@ void measure_print_compared(struct strbuf *out, const struct measure_side *a,
 				sb_addf(out, "    %s differs; comes from: %s\n",
 					measure_events[e].name, measure_events[e].source);
 	}
+	add_notes(out, "A: ", a->result);
+	add_notes(out, "B: ", b->result);
 	if (measure_same(a->result, b->result) && disk)
 		sb_addf(out, "Everything that was measured is the same: %s would open the disk of "
 			     "%s.\n", b->noun, disk);

@@ -16,9 +16,9 @@
 #include "host/measure/measure-half.h"
 
 enum {
-	SECONDS = 20,
-	SECONDS_BOOTED = 300,
-	SECONDS_FOR_FILES = 30,
+	READ_MS = 20000,
+	READ_BOOTED_MS = 300000,
+	FILES_MS = 30000,
 	IMAGE_FILES = 3,
 	RUNS_MAX = 48, /* different ones, at once */
 	NONE = -1,
@@ -85,16 +85,17 @@ static int open_file(struct making *m, const char *path)
 	return fd;
 }
 
-static unsigned seconds_of(const struct measure_options *o)
+static unsigned ms_of(const struct measure_options *o)
 {
-	return o->seconds ? o->seconds : o->booted ? SECONDS_BOOTED : SECONDS;
+	return o->ms ? o->ms : o->booted ? READ_BOOTED_MS : READ_MS;
 }
 
 static size_t request_for(struct making *m, int fd)
 {
 	m->requests[m->n_requests] = (struct peer_request){
 		.kind = PEER_WORK, .fd = fd, .work = measure_half,
-		.timeout_ms = 1000 * (seconds_of(m->options) + SECONDS_FOR_FILES),
+		.timeout_ms = m->options->all_ms ? m->options->all_ms :
+						   ms_of(m->options) + FILES_MS,
 	};
 	return m->n_requests++;
 }
@@ -151,6 +152,10 @@ static void find_image(struct making *m, size_t run)
 	if (!r->config->firmware || !r->config->kernel || !r->config->initrd ||
 	    !r->config->cmdline) {
 		r->result.error = xstrdup("no firmware, kernel, initrd or command line is known");
+		return;
+	}
+	if (m->options->td && (!r->config->td_machine || !r->config->td_object)) {
+		r->result.error = xstrdup("its command line does not make it a TD");
 		return;
 	}
 	if (m->options->booted && !has_console(r->config)) {
@@ -224,7 +229,24 @@ static int add_pair(struct making *m, int *theirs, int is_pipe)
 	return 0;
 }
 
-static void add_job(struct making *m, size_t run, struct jail_program *program)
+/* The ends of a program, and the half's requests for the others. */
+static int add_ends(struct making *m, struct measure_work_job *job, struct jail_program *program)
+{
+	int r = add_pair(m, &program->fds[0], 0);
+
+	if (r == 0)
+		r = add_pair(m, &program->fds[1], 0);
+	if (r == 0)
+		r = add_pair(m, &program->err, 1);
+	if (r == 0 && m->options->booted) {
+		job->booted = m->n_requests;
+		r = add_pair(m, &program->fds[2], 0);
+	}
+	return r;
+}
+
+/* Is there one? Then it is the half's to do. */
+static int add_job(struct making *m, size_t run, struct jail_program *program)
 {
 	struct measure_run *r = &m->runs[run];
 	struct measure_work_job *job = &m->jobs[m->n_jobs];
@@ -233,25 +255,22 @@ static void add_job(struct making *m, size_t run, struct jail_program *program)
 	*job = (struct measure_work_job){
 		.image = m->image_of[run], .at = m->n_requests, .memory = r->config->memory,
 		.pages = m->options->pages, .header = m->options->header,
-		.window = m->options->window, .without_qemu = !r->qemu,
+		.window = m->options->window, .without_qemu = !r->qemu, .td = m->options->td,
 	};
 	*program = (struct jail_program){ .fds = { NONE, NONE, NONE }, .err = NONE };
-	if (!r->qemu) {
+	if (!r->qemu)
 		request_for(m, NONE);
-	} else {
-		e = add_pair(m, &program->fds[0], 0);
-		if (e == 0)
-			e = add_pair(m, &program->fds[1], 0);
-		if (e == 0)
-			e = add_pair(m, &program->err, 1);
-		if (e == 0 && m->options->booted) {
-			job->booted = m->n_requests;
-			e = add_pair(m, &program->fds[2], 0);
-		}
-	}
-	if (e < 0)
+	else
+		e = add_ends(m, job, program);
+	if (e < 0) {
 		fail(r, "cannot start QEMU", NULL, e);
+		for (size_t i = 0; i < JAIL_FDS; i++)
+			closep(&program->fds[i]);
+		closep(&program->err);
+		return 0;
+	}
 	m->job_of[m->n_jobs++] = run;
+	return 1;
 }
 
 /* All configurations of one QEMU in one jail. */
@@ -259,7 +278,7 @@ static void start_jail(struct making *m, size_t q)
 {
 	struct measure_cell cell = {
 		.root = m->root, .qemu = m->qemus[q], .booted = m->options->booted,
-		.images = m->images, .n_images = m->n_images,
+		.td = m->options->td, .images = m->images, .n_images = m->n_images,
 		.files = m->files[q], .n_files = m->n_files[q],
 	};
 	_cleanup_free_ struct jail_program *programs = xcalloc(m->n, sizeof(*programs));
@@ -271,7 +290,8 @@ static void start_jail(struct making *m, size_t q)
 			continue;
 		configs[cell.n_programs] = m->runs[i].config;
 		image_of[cell.n_programs] = m->image_of[i];
-		add_job(m, i, &programs[cell.n_programs++]);
+		if (add_job(m, i, &programs[cell.n_programs]))
+			cell.n_programs++;
 	}
 	cell.programs = programs;
 	cell.configs = configs;
@@ -281,31 +301,6 @@ static void start_jail(struct making *m, size_t q)
 }
 
 /* --- what came back --- */
-
-static void copy(char **at, const struct peer_answer *a, const char *key)
-{
-	const char *value = peer_get(a, key);
-
-	*at = value ? xstrdup(value) : NULL;
-}
-
-static void take(struct measure_result *r, const struct peer_answer *a)
-{
-	size_t e = 0;
-
-	copy(&r->version, a, "version");
-	copy(&r->pages, a, "pages");
-	copy(&r->header, a, "header");
-	copy(&r->note, a, "note");
-	for (size_t i = 0; i < MEASURE_REGISTERS; i++)
-		copy(&r->registers[i], a, measure_registers[i]);
-	for (size_t i = 0; i < a->n_facts && e < MEASURE_EVENTS; i++)
-		if (strcmp(a->facts[i].key, "event") == 0 &&
-		    strlen(a->facts[i].value) == SHA384_HEX)
-			r->events[e++] = xstrdup(a->facts[i].value);
-	if (e < MEASURE_EVENTS || !r->registers[MEASURE_MRTD] || !r->registers[MEASURE_RTMR1])
-		r->error = xstrdup("the half that computes told only a part");
-}
 
 static void take_all(struct making *m, const struct peer_answer *answers, char **said)
 {
@@ -323,9 +318,9 @@ static void take_all(struct making *m, const struct peer_answer *answers, char *
 		else if (a->error != PEER_OK)
 			run->result.error = xstrdup(a->text);
 		else
-			take(&run->result, a);
+			measure_result_take(&run->result, a);
 		if (run->qemu && !run->result.error)
-			copy(&run->result.sha256, &answers[m->program_at[q]], "sha256");
+			run->result.sha256 = measure_fact(&answers[m->program_at[q]], "sha256");
 	}
 	/* Nothing is told that was not measured. */
 	for (size_t i = 0; i < m->n; i++)
@@ -334,23 +329,23 @@ static void take_all(struct making *m, const struct peer_answer *answers, char *
 			m->runs[i].result.error = xstrdup("was not measured");
 }
 
-static void copy_result(const struct measure_result *from, struct measure_result *to)
+/* How it was found out. */
+static void tell_circumstances(struct measure_run *run, const struct measure_options *o)
 {
-	char *const *s = (char *const *)(const void *)from;
-	char **d = (char **)(void *)to;
+	static const char *const origins[] = {
+		[ORIGIN_GIVEN] = "given", [ORIGIN_RUNNING] = "running", [ORIGIN_LAST] = "last",
+		[ORIGIN_ASSUMED] = "assumed",
+	};
+	struct measure_result *r = &run->result;
 
-	measure_result_free(to);
-	for (size_t i = 0; i < sizeof(*from) / sizeof(char *); i++)
-		d[i] = s[i] ? xstrdup(s[i]) : NULL;
-}
-
-void measure_result_free(struct measure_result *result)
-{
-	char **s = (char **)(void *)result;
-
-	for (size_t i = 0; i < sizeof(*result) / sizeof(char *); i++)
-		free(s[i]);
-	*result = (struct measure_result){ 0 };
+	free(r->command_line);
+	r->command_line = xstrdup(origins[run->config->origin]);
+	if (run->qemu && !r->sandbox)
+		r->sandbox = xstrdup(geteuid() == 0 ? "own" : "caller");
+	/* The stand-in says so in its version. */
+	if (run->qemu && o->td && !r->td)
+		r->td = xstrdup(r->version && strstr(r->version, "simulated") ? "simulated" :
+										"real");
 }
 
 /* --- all of it --- */
@@ -388,12 +383,12 @@ static int ask(struct making *m, struct peer_answer *answers)
 		.images = m->work_images, .n_images = m->n_images,
 		.jobs = m->jobs, .n_jobs = m->n_jobs,
 		.programs = programs,
-		.seconds = seconds_of(m->options),
+		.ms = ms_of(m->options),
 	};
 	int r;
 
 	for (size_t q = 0; q < m->n_qemus; q++)
-		if (m->program_at[q])
+		if (m->program_at[q] && m->options->hash_qemu)
 			programs[work.n_programs++] = m->program_at[q];
 	measure_work = &work;
 	r = m->n_jobs ? peer_ask(m->requests, m->n_requests, answers) : 0;
@@ -425,9 +420,12 @@ static int run_all(struct making *m)
 		said[q] = m->jails[q].pid ? jail_end(&m->jails[q]) : xstrdup("");
 	if (r == 0)
 		take_all(m, answers, said);
-	for (size_t i = 0; r == 0 && i < m->n; i++)
+	for (size_t i = 0; r == 0 && i < m->n; i++) {
 		if (m->first[i] != i)
-			copy_result(&m->runs[m->first[i]].result, &m->runs[i].result);
+			measure_result_copy(&m->runs[m->first[i]].result, &m->runs[i].result);
+		if (!m->runs[i].result.error)
+			tell_circumstances(&m->runs[i], m->options);
+	}
 	close_all(m);
 	peer_answers_free(answers, m->n_requests);
 	for (size_t q = 0; q < m->n_qemus; q++)

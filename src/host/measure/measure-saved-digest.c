@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "host/peer/foreign.h"
 #include "host/json.h"
+#include "host/measure/measure-baseline.h"
 #include "host/measure/measure-print.h"
 
 static int is_digest(const char *s)
@@ -32,17 +33,56 @@ static void saved_events(json_t *list, size_t into, struct peer_emit *emit)
 	}
 }
 
+/* Of a record: the machine, as measure_digest_list() tells one. */
+static void saved_machine(json_t *machine, struct peer_emit *emit)
+{
+	static const char *const texts[] = { "id", "name", "qemu", "firmware", "kernel", "initrd",
+					     "cmdline" };
+	json_t *item;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(texts); i++) {
+		const char *value = json_string_value(json_object_get(machine, texts[i]));
+
+		if (value)
+			peer_fact(emit, texts[i], value);
+	}
+	if (json_is_true(json_object_get(machine, "normalized")))
+		peer_fact(emit, "normalized", "");
+	peer_factf(emit, "memory", "%lld",
+		   (long long)json_integer_value(json_object_get(machine, "memory")));
+	json_array_foreach(json_object_get(machine, "args"), i, item)
+		if (json_is_string(item))
+			peer_fact(emit, "arg", json_string_value(item));
+}
+
+static void saved_text(json_t *of, const char *name, const char *fact, struct peer_emit *emit)
+{
+	const char *value = json_string_value(json_object_get(of, name));
+
+	if (value)
+		peer_fact(emit, fact, value);
+}
+
 void measure_digest_saved(const struct peer_reply *reply, struct peer_emit *emit)
 {
 	json_t *doc = json_read(reply->body, reply->len, 0);
 	const char *schema = json_string_value(json_object_get(doc, "schema"));
-	const char *version =
-		json_string_value(json_object_get(json_object_get(doc, "qemu"), "version"));
+	json_t *machine = json_object_get(doc, "machine");
 
 	if (!schema || strcmp(schema, MEASURE_SCHEMA) != 0)
 		peer_fact(emit, "bad", "no saved result");
-	if (version)
-		peer_fact(emit, "version", version);
+	saved_text(json_object_get(doc, "qemu"), "version", "version", emit);
+	saved_text(json_object_get(doc, "qemu"), "sha256", "sha256", emit);
+	saved_text(doc, "pages", "pages", emit);
+	saved_text(doc, "kernel_header", "header", emit);
+	saved_text(doc, "command_line", "command_line", emit);
+	saved_text(doc, "key", "key", emit);
+	if (json_is_true(json_object_get(doc, "tdx")))
+		peer_fact(emit, "td", json_is_true(json_object_get(doc, "simulated")) ?
+					      "simulated" : "real");
+	if (json_is_object(machine))
+		saved_machine(machine, emit);
 	for (size_t i = 0; i < MEASURE_REGISTERS; i++) {
 		const char *digest = json_string_value(json_object_get(
 			json_object_get(doc, "registers"), measure_registers[i]));
@@ -55,16 +95,16 @@ void measure_digest_saved(const struct peer_reply *reply, struct peer_emit *emit
 	json_decref(doc);
 }
 
-static void take_saved(const struct peer_answer *a, struct measure_result *ret)
+static void take_result(const struct peer_answer *a, struct measure_result *ret)
 {
-	const char *version = peer_get(a, "version");
-
-	ret->version = version ? xstrdup(version) : NULL;
-	for (size_t i = 0; i < MEASURE_REGISTERS; i++) {
-		const char *digest = peer_get(a, measure_registers[i]);
-
-		ret->registers[i] = digest ? xstrdup(digest) : NULL;
-	}
+	ret->version = measure_fact(a, "version");
+	ret->sha256 = measure_fact(a, "sha256");
+	ret->pages = measure_fact(a, "pages");
+	ret->header = measure_fact(a, "header");
+	ret->command_line = measure_fact(a, "command_line");
+	ret->td = measure_fact(a, "td");
+	for (size_t i = 0; i < MEASURE_REGISTERS; i++)
+		ret->registers[i] = measure_fact(a, measure_registers[i]);
 	for (size_t i = 0; i < a->n_facts; i++) {
 		char *rest;
 		size_t e;
@@ -77,6 +117,22 @@ static void take_saved(const struct peer_answer *a, struct measure_result *ret)
 	}
 }
 
+int measure_take_saved(const struct peer_answer *a, struct measure_result *ret,
+		       struct measure_vm *vm)
+{
+	const char *id = vm ? peer_get(a, "id") : NULL;
+	int r = 0;
+
+	take_result(a, ret);
+	if (id)
+		vm->id = xstrdup(id);
+	for (size_t i = 0; r == 0 && id && i < a->n_facts; i++)
+		r = measure_vm_take(vm, &a->facts[i]);
+	if (r == 0 && (!ret->registers[MEASURE_MRTD] || !ret->events[EVENT_INITRD]))
+		r = -EBADMSG;
+	return r;
+}
+
 int measure_load(const struct root *root, const char *path, struct measure_result *ret,
 		 char **trouble)
 {
@@ -87,9 +143,7 @@ int measure_load(const struct root *root, const char *path, struct measure_resul
 	if (r == 0)
 		r = file.error;
 	if (r == 0)
-		take_saved(&file.answer, ret);
-	if (r == 0 && (!ret->registers[MEASURE_MRTD] || !ret->events[EVENT_INITRD]))
-		r = -EBADMSG;
+		r = measure_take_saved(&file.answer, ret, NULL);
 	foreign_free(&file, 1);
 	if (r == 0)
 		return 0;

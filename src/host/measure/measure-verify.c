@@ -91,9 +91,12 @@ void measure_print_verdict(struct strbuf *out, const char *what, const struct me
 			measure_events[e].name, measure_events[e].source, r->events[e]);
 		sb_addf(out, "      found     %s\n", v->found[i] ? v->found[i] : "no such event");
 	}
-	if (without_tdx(v))
+	if (r->td)
+		sb_addf(out, "Read from a paused TD%s.\n",
+			strcmp(r->td, "simulated") == 0 ? " (simulated)" : "");
+	else if (without_tdx(v))
 		sb_add(out, "The tables were read without TDX, and a TD's have more entries: RTMR0 "
-			    "cannot be equal.\n");
+			    "cannot be equal. On a TDX host --td reads a TD's.\n");
 }
 
 json_t *measure_verdict_json(const char *what, const struct measure_result *r,
@@ -118,6 +121,8 @@ json_t *measure_verdict_json(const char *what, const struct measure_result *r,
 	}
 	json_object_set_new(doc, "registers", registers);
 	json_object_set_new(doc, "first_difference", first);
-	json_object_set_new(doc, "tdx", json_false());
+	json_object_set_new(doc, "tdx", json_boolean(r->td != NULL));
+	if (r->td && strcmp(r->td, "simulated") == 0)
+		json_object_set_new(doc, "simulated", json_true());
 	return doc;
 }

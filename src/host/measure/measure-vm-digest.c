@@ -37,7 +37,8 @@ static void tell_config(const struct measure_config *c, const char *qemu,
 	const struct {
 		const char *key, *value;
 	} facts[] = { { "qemu", qemu }, { "firmware", c->firmware }, { "kernel", c->kernel },
-		      { "initrd", c->initrd }, { "cmdline", c->cmdline } };
+		      { "initrd", c->initrd }, { "cmdline", c->cmdline },
+		      { "td-machine", c->td_machine }, { "td-object", c->td_object } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(facts); i++)
 		if (facts[i].value)
@@ -47,8 +48,9 @@ static void tell_config(const struct measure_config *c, const char *qemu,
 		peer_fact(emit, "arg", c->args[i]);
 }
 
-static void one_machine(json_t *config, struct peer_emit *emit)
+static void one_machine(json_t *config, json_t *state, struct peer_emit *emit)
 {
+	json_t *pid = json_object_get(state, "pid");
 	const char *id = json_string_value(json_object_get(config, "id"));
 	const char *name = json_string_value(json_object_get(config, "name"));
 	const char *command = json_string_value(json_object_get(config, "command"));
@@ -66,6 +68,8 @@ static void one_machine(json_t *config, struct peer_emit *emit)
 		return;
 	peer_fact(emit, "id", id);
 	peer_fact(emit, "name", name ? name : id);
+	if (json_integer_value(pid) > 0)
+		peer_factf(emit, "pid", "%lld", (long long)json_integer_value(pid));
 	qemu = find_qemu(command, args, n, &first);
 	if (config_from_args(args + first, n - first, &c, &trouble) < 0)
 		peer_fact(emit, "trouble", trouble);
@@ -88,7 +92,7 @@ void measure_digest_list(const struct peer_reply *reply, struct peer_emit *emit)
 		const char *kind = json_string_value(json_object_get(of, "kind"));
 
 		if (kind && strcmp(kind, "cvm") == 0)
-			one_machine(config, emit);
+			one_machine(config, json_object_get(item, "state"), emit);
 		json_decref(of);
 	}
 	json_decref(doc);

@@ -14,7 +14,6 @@
 #include "host/part/parts.h"
 #include "host/vmm/vmm.h"
 
-
 enum { LIST_MAX = 8 << 20, TIMEOUT_MS = 5000 };
 
 static void add_arg(struct measure_config *c, const char *arg)
@@ -24,15 +23,16 @@ static void add_arg(struct measure_config *c, const char *arg)
 	c->args[c->n_args] = NULL;
 }
 
-static int take_fact(struct measure_vm *vm, const struct peer_fact *f)
+int measure_vm_take(struct measure_vm *vm, const struct peer_fact *f)
 {
 	struct measure_config *c = &vm->config;
 	const struct {
 		const char *key;
 		char **at;
-	} texts[] = { { "name", &vm->name }, { "trouble", &vm->trouble }, { "qemu", &c->qemu },
+	} texts[] = { { "name", &vm->name }, { "pid", &vm->pid }, { "trouble", &vm->trouble }, { "qemu", &c->qemu },
 		      { "firmware", &c->firmware }, { "kernel", &c->kernel },
-		      { "initrd", &c->initrd }, { "cmdline", &c->cmdline } };
+		      { "initrd", &c->initrd }, { "cmdline", &c->cmdline },
+		      { "td-machine", &c->td_machine }, { "td-object", &c->td_object } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		if (strcmp(f->key, texts[i].key) != 0)
@@ -40,10 +40,14 @@ static int take_fact(struct measure_vm *vm, const struct peer_fact *f)
 		if (*texts[i].at)
 			return -EBADMSG;
 		*texts[i].at = xstrdup(f->value);
+		if (texts[i].at == &vm->pid)
+			c->origin = ORIGIN_RUNNING;
 		return 0;
 	}
 	if (strcmp(f->key, "memory") == 0)
 		return parse_uint(f->value, 1, UINT64_MAX, &c->memory) ? -EBADMSG : 0;
+	if (strcmp(f->key, "normalized") == 0)
+		c->normalized = 1;
 	if (strcmp(f->key, "arg") == 0)
 		add_arg(c, f->value);
 	return 0;
@@ -52,7 +56,7 @@ static int take_fact(struct measure_vm *vm, const struct peer_fact *f)
 static struct measure_vm *add_vm(struct measure_vm **vms, size_t *n, const char *id)
 {
 	*vms = xrealloc(*vms, (*n + 1) * sizeof(**vms));
-	(*vms)[*n] = (struct measure_vm){ .id = xstrdup(id) };
+	(*vms)[*n] = (struct measure_vm){ .id = xstrdup(id), .config.origin = ORIGIN_LAST };
 	return &(*vms)[(*n)++];
 }
 
@@ -64,7 +68,7 @@ static int take_list(const struct peer_answer *a, struct measure_vm **vms, size_
 		if (strcmp(a->facts[i].key, "id") == 0)
 			add_vm(vms, n, a->facts[i].value);
 		else
-			r = *n ? take_fact(&(*vms)[*n - 1], &a->facts[i]) : -EBADMSG;
+			r = *n ? measure_vm_take(&(*vms)[*n - 1], &a->facts[i]) : -EBADMSG;
 	}
 	for (size_t i = 0; i < *n; i++)
 		if (!(*vms)[i].name)
@@ -107,6 +111,7 @@ static void stopped_vm(const struct root *root, const struct settings *s,
 	uint64_t vcpu, memory;
 
 	ret->name = xstrdup(vm->name);
+	ret->config.origin = ORIGIN_ASSUMED;
 	if (parse_uint(vm->vcpu, 1, 1024, &vcpu) || parse_uint(vm->memory_mb, 1, 1 << 30, &memory))
 		ret->trouble = xstrdup("the VMM does not tell its size");
 	else if (config_from_size((unsigned)vcpu, memory, NULL, 0, &ret->config,
@@ -140,6 +145,16 @@ static void ask_vmm(const struct root *root, const struct settings *s,
 	peer_answers_free(&a, 1);
 }
 
+/* A command line does not say it. */
+static void set_normalized(const struct root *root, struct measure_vm *vms, size_t n)
+{
+	_cleanup_free_ struct measure_config **configs = xcalloc(n + 1, sizeof(*configs));
+
+	for (size_t i = 0; i < n; i++)
+		configs[i] = &vms[i].config;
+	config_set_normalized(root, configs, n);
+}
+
 int measure_vms(const struct root *root, const struct settings *settings,
 		struct measure_vm **ret, size_t *n, char **trouble)
 {
@@ -149,8 +164,10 @@ int measure_vms(const struct root *root, const struct settings *settings,
 	*n = 0;
 	*trouble = NULL;
 	r = ask_supervisor(root, ret, n, trouble);
-	if (r == 0)
+	if (r == 0) {
+		set_normalized(root, *ret, *n);
 		ask_vmm(root, settings, ret, n);
+	}
 	for (size_t i = 0; r == 0 && i < *n; i++)
 		(*ret)[i].config.what = xstrdup((*ret)[i].name);
 	if (r < 0) {
@@ -161,13 +178,18 @@ int measure_vms(const struct root *root, const struct settings *settings,
 	return r;
 }
 
+void measure_vm_free(struct measure_vm *vm)
+{
+	free(vm->id);
+	free(vm->name);
+	free(vm->pid);
+	free(vm->trouble);
+	config_free(&vm->config);
+}
+
 void measure_vms_free(struct measure_vm *vms, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		free(vms[i].id);
-		free(vms[i].name);
-		free(vms[i].trouble);
-		config_free(&vms[i].config);
-	}
+	for (size_t i = 0; i < n; i++)
+		measure_vm_free(&vms[i]);
 	free(vms);
 }

@@ -8,6 +8,7 @@
 
 struct measure_vm {
 	char *id, *name;
+	char *pid; /* NULL: it does not run */
 	struct measure_config config;
 	char *trouble; /* why it cannot be told; NULL: it is */
 };
@@ -16,6 +17,9 @@ struct measure_vm {
  * them. 0, or -EBADMSG with the reason. */
 int measure_vms(const struct root *root, const struct settings *settings,
 		struct measure_vm **ret, size_t *n, char **trouble) _must_check_;
+/* One fact of measure_digest_list(), or of a record; others are passed over. 0 or -EBADMSG. */
+int measure_vm_take(struct measure_vm *vm, const struct peer_fact *fact) _must_check_;
+void measure_vm_free(struct measure_vm *vm);
 void measure_vms_free(struct measure_vm *vms, size_t n);
 
 /* In the half: facts of one machine after the other. */

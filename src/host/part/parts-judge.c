@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/parse.h"
 #include "host/part/parts.h"
+#include "host/vmm/drain.h"
 
 /* A daemon that was started this short a time ago may still be getting up. */
 #define GRACE_US 30000000ull
@@ -139,7 +140,7 @@ static void inactive(const struct part_view *v, size_t i, const struct unit_stat
 
 	if (v->drained) {
 		finding_set(f, PART_WAITING, "for the host to be started again: it is drained");
-		finding_fix(f, "sudo systemctl start dstack-host-start");
+		finding_fix(f, DRAINED_END);
 	} else if (u->job || target_on_its_way(v)) {
 		finding_set(f, PART_WAITING, "for its turn to start");
 	} else if (u->condition) {
@@ -153,7 +154,8 @@ static void inactive(const struct part_view *v, size_t i, const struct unit_stat
 		finding_set(f, PART_WAITING, "for its settings");
 		journal_fix(f, unit);
 	} else {
-		finding_set(f, PART_FAILED, "not running");
+		finding_set(f, PART_FAILED, "not running%s%s", parts[i].without ? ": " : "",
+			    parts[i].without ? parts[i].without : "");
 		finding_fix(f, "sudo systemctl start %s", unit);
 	}
 }
@@ -344,6 +346,70 @@ void parts_judge(const struct part_view *v, struct finding *findings)
 		if (u)
 			f->since_us = is(u->active, "active") ? u->active_us : u->since_us;
 	}
+}
+
+struct closure {
+	char *marks; /* n_parts */
+	int more;
+};
+
+static int mark_need(const char *word, void *arg)
+{
+	struct closure *c = arg;
+	int i = part_find(word);
+
+	if (i >= 0 && !c->marks[i])
+		c->marks[i] = c->more = 1;
+	return 0;
+}
+
+/* All that it needs, the caller's array of n_parts. */
+static char *needs_of(size_t i)
+{
+	struct closure c = { xcalloc(n_parts, 1), 1 };
+
+	if (parts[i].needs)
+		for_each_word(parts[i].needs, mark_need, &c);
+	while (c.more) {
+		c.more = 0;
+		for (size_t k = 0; k < n_parts; k++)
+			if (c.marks[k] && parts[k].needs)
+				for_each_word(parts[k].needs, mark_need, &c);
+	}
+	return c.marks;
+}
+
+uint64_t part_needs_probes(size_t i)
+{
+	_cleanup_free_ char *needs = needs_of(i);
+	uint64_t probes = 0;
+
+	for (size_t k = 0; k < n_parts; k++)
+		if (needs[k])
+			probes |= parts[k].probes;
+	return probes;
+}
+
+char *part_cause(const struct part_view *v, size_t i)
+{
+	_cleanup_free_ struct finding *findings = xcalloc(n_parts, sizeof(*findings));
+	_cleanup_free_ char *needs = needs_of(i);
+	const char *unit = parts[i].unit;
+	char *cause = NULL;
+
+	parts_judge(v, findings);
+	for (size_t k = 0; !cause && k < n_parts; k++) {
+		const struct finding *f = &findings[k];
+
+		if (!needs[k] || (f->state != PART_WAITING && f->state != PART_FAILED) ||
+		    (unit && parts[k].unit && is(unit, parts[k].unit)))
+			continue;
+		/* "for X" reads on as "waiting for X". */
+		cause = xasprintf("%s: %s%s", parts[k].title,
+				  strncmp(f->detail, "for ", 4) == 0 ? "waiting " : "", f->detail);
+	}
+	findings_free(findings, n_parts);
+	return cause;
 }
 
 int parts_fine(const struct finding *findings)

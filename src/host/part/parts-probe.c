@@ -10,6 +10,7 @@
 #include "host/kms/kms-view.h"
 #include "host/kms/kms.h"
 #include "host/part/parts.h"
+#include "host/render/vmm-toml.h"
 #include "host/vmm/vmm.h"
 
 static enum part_state silent(struct finding *f, char *trouble)
@@ -69,6 +70,11 @@ static enum part_state judge_container(const struct part_view *v, const char *na
 		value += len + 1;
 		if (strncmp(value, "running ", 8) == 0 && !strstr(value, "(unhealthy)"))
 			return finding_set(f, PART_OK, "%s", value + 8);
+		if (strncmp(value, "restarting ", 11) == 0) {
+			finding_fix(f, "sudo docker logs --tail 50 %s", name);
+			return finding_set(f, PART_FAILED, "its container ends again and again: %s",
+					   value + 11);
+		}
 		return silent(f, xasprintf("container is %s", value));
 	}
 	return silent(f, xstrdup("there is no such container"));
@@ -249,7 +255,7 @@ static char *orphans(const struct part_view *v, const struct peer_answer *list)
 	size_t n_all = v->processes.n, n = 0;
 	_cleanup_free_ const struct vm_process **who = xcalloc(n_all + 1, sizeof(*who));
 	_cleanup_free_ const char **ids = xcalloc(n_all + 1, sizeof(*ids));
-	_cleanup_free_ char **names = xcalloc(n_all + 1, sizeof(*names));
+	_cleanup_free_ char **names = xcalloc(n_all + 1, sizeof(*names)), *dir = NULL;
 	_cleanup_strbuf_ struct strbuf sb = { 0 };
 
 	for (size_t i = 0; i < n_all; i++) {
@@ -261,7 +267,8 @@ static char *orphans(const struct part_view *v, const struct peer_answer *list)
 		ids[n] = p->id;
 		who[n++] = p;
 	}
-	vmdir_names(v->root, setting(v->settings, KEY_VM_DIR), ids, n, names);
+	dir = vmm_dir(v->root, v->settings);
+	vmdir_names(v->root, dir, ids, n, names);
 	for (size_t i = 0; i < n; i++) {
 		sb_addf(&sb, "%s%s (pid %d)", i ? ", " : "", names[i] ? names[i] : ids[i],
 			who[i]->pid);

@@ -11,6 +11,8 @@
 #include "base/parse.h"
 #include "host/conf/hostconf.h"
 #include "host/kms/kms.h"
+#include "host/render/vmm-toml.h"
+#include "host/vmm/drain.h"
 
 static char *off_pccs(const struct part_view *v)
 {
@@ -41,7 +43,8 @@ const struct part parts[] = {
 	{ .id = "files", .group = "files", .title = "rendered files", .address = KEY_COUNT,
 	  .unit = "dstack-host-render.service", .needs = "settings", .judge = judge_files },
 	{ .id = "guard", .group = "services", .title = "dstack-guard", .address = KEY_COUNT,
-	  .unit = "dstack-guard.service", .readers = FOR_GUARD },
+	  .unit = "dstack-guard.service", .readers = FOR_GUARD,
+	  .without = "nobody keeps the table that fences virtual machines in" },
 	{ .id = "docker", .group = "services", .title = "docker", .address = KEY_COUNT,
 	  .unit = "docker.service", .package = "docker.io", .probes = PROBE(PROBE_DOCKER),
 	  .judge = judge_docker },
@@ -127,16 +130,18 @@ int parts_settings(const struct root *root, struct settings *s, int *hidden)
 
 static void fill_units(struct part_view *v)
 {
-	_cleanup_unit_state_ struct unit_state drained = { 0 };
 	_cleanup_units_ struct units *u = NULL;
+	int r;
 
 	v->unit = xcalloc(n_parts, sizeof(*v->unit));
 	v->units_error = units_open(v->root, &u);
 	if (v->units_error == 0)
 		v->units_error = units_get(u, "dstack-host.target", &v->target);
-	if (v->units_error == 0)
-		v->units_error = units_get(u, "dstack-drained.target", &drained);
-	v->drained = drained.active && strcmp(drained.active, "active") == 0;
+	if (v->units_error == 0) {
+		r = drained_since(u, &v->drained_us);
+		v->drained = r > 0;
+		v->units_error = r < 0 ? r : 0;
+	}
 	for (size_t i = 0; v->units_error == 0 && i < n_parts; i++)
 		if (parts[i].unit)
 			v->units_error = units_get(u, parts[i].unit, &v->unit[i]);
@@ -171,6 +176,13 @@ static void look_meanwhile(void *arg)
 		look->view->look_too(look->view->look_too_arg);
 }
 
+void part_look_at_processes(struct part_view *v)
+{
+	_cleanup_free_ char *dir = vmm_dir(v->root, v->settings);
+
+	vmdir_processes(v->root, dir, &v->processes);
+}
+
 void part_view_fill(struct part_view *v, const struct root *root, const struct settings *s,
 		    uint64_t mask, unsigned timeout_ms, int with_units)
 {
@@ -182,7 +194,7 @@ void part_view_fill(struct part_view *v, const struct root *root, const struct s
 				 .look_too = v->look_too, .look_too_arg = v->look_too_arg };
 	/* Before the supervisor is asked: what starts in between must not look like an orphan. */
 	if (mask & (PROBE(PROBE_SUPERVISOR) | PROBE(PROBE_PROCESSES)))
-		vmdir_processes(root, setting(s, KEY_VM_DIR), &v->processes);
+		part_look_at_processes(v);
 	v->probes_error =
 		probes_ask_while(root, s, mask, timeout_ms, v->probe, look_meanwhile, &look);
 	clock_gettime(CLOCK_REALTIME, &now);

@@ -45,6 +45,7 @@ struct part_view {
 	struct unit_state *unit; /* n_parts of them; those of parts without unit are empty */
 	struct unit_state target;
 	int drained;	     /* somebody has drained this host and not started it again */
+	uint64_t drained_us; /* when; wall clock */
 	struct vm_processes processes;
 	uint64_t now_us;     /* wall clock */
 	/* What needed no answer was judged while the others were awaited; NULL: not so. */
@@ -61,6 +62,7 @@ struct part {
 	const char *group;   /* "files", "devices", "services", "containers", "cvms" */
 	const char *title;
 	const char *unit;    /* NULL when no unit stands for it */
+	const char *without; /* what it means that the unit does not run, where that is not plain */
 	const char *package; /* that brings the unit, where it is not ours */
 	const char *needs;   /* ids separated by blanks that come before it */
 	const char *settings; /* keys that must be set for it, separated by blanks */
@@ -90,12 +92,20 @@ uint64_t parts_probes(void);
  * timeout_ms: see probes_ask(). settings_hidden and look_too are the caller's, before. */
 void part_view_fill(struct part_view *v, const struct root *root, const struct settings *s,
 		    uint64_t mask, unsigned timeout_ms, int with_units);
+/* Its part of that: processes that live where the VMM keeps its machines. */
+void part_look_at_processes(struct part_view *v);
 void part_view_free(struct part_view *v);
 /* Judges all parts; findings[i] belongs to parts[i]. */
 void parts_judge(const struct part_view *v, struct finding *findings);
 /* Judges one by its protocol or files alone, as `await` does. */
 void part_judge_alone(const struct part_view *v, size_t i, struct finding *f);
 void findings_free(struct finding *findings, size_t n);
+/* The probes of all that it needs, and of what those need. */
+uint64_t part_needs_probes(size_t i);
+/* "key provider: failed (exit-code)": the first in bring-up order of what it needs that is not
+ * ready, the caller's; NULL when all are. Parts of its own unit do not count. The view has
+ * part_needs_probes() and units. */
+char *part_cause(const struct part_view *v, size_t i) _must_check_;
 
 const char *part_state_name(enum part_state state);
 /* The command that comes next, the caller's; NULL when there is nothing to do.

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "host/json.h"
 #include "host/part/status.h"
+#include "host/vmm/drain.h"
 
 enum { TITLE = 29, STATE = 8 };
 enum { DETAIL_AT = TITLE + STATE + 1 };
@@ -59,10 +60,19 @@ static void add_public(struct strbuf *out, const struct status *s)
 	}
 }
 
+static void add_drained(struct strbuf *out, const struct status *s)
+{
+	_cleanup_free_ char *text = drained_text(s->drained_us);
+
+	if (s->drained)
+		sb_addf(out, "This host was %s; " DRAINED_END "\nstarts it.\n\n", text);
+}
+
 void status_text(const struct status *s, int colour, struct strbuf *out)
 {
 	sb_addf(out, "dstack host%s%s%s\n\n", *s->domain ? " " : "", s->domain,
 		s->simulated ? " (simulated)" : "");
+	add_drained(out, s);
 	for (size_t i = 0; i < n_parts; i++)
 		add_row(out, &parts[i], &s->findings[i], colour);
 	add_public(out, s);
@@ -110,8 +120,8 @@ void status_json(const struct status *s, struct strbuf *out)
 	}
 	for (size_t i = 0; i < s->n_problems; i++)
 		json_push(problems, json_string(s->problems[i]));
-	json_write(out, json_pack("{s:s, s:b, s:o, s:o, s:o, s:s?}", "schema",
-				  "dstack-host.status/1", "simulated", s->simulated, "parts",
-				  list, "public", public, "problems", problems, "next",
+	json_write(out, json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:s?}", "schema",
+				  "dstack-host.status/1", "simulated", s->simulated, "drained",
+				  s->drained ? time_json(s->drained_us) : json_null(), "parts", list, "public", public, "problems", problems, "next",
 				  s->next));
 }

@@ -66,6 +66,8 @@ void status_collect(const struct part_view *v, struct status *ret)
 	*ret = (struct status){
 		.findings = xcalloc(n_parts, sizeof(*ret->findings)),
 		.simulated = root_exists(v->root, SIM_DEFAULTS),
+		.drained = v->drained,
+		.drained_us = v->drained_us,
 		.public = &v->public,
 		.public_error = v->public_error,
 		.domain = setting(v->settings, KEY_DOMAIN),

@@ -14,7 +14,8 @@ struct status {
 	char **problems;
 	size_t n_problems;
 	char *next; /* NULL: nothing to do */
-	int simulated;
+	int simulated, drained;
+	uint64_t drained_us; /* wall clock, 0 unknown */
 	const char *domain; /* "" when there is none; the settings' */
 };
 

@@ -238,15 +238,20 @@ static unsigned longest_of(const struct peer_request *requests, size_t n)
 }
 
 struct turn {
-	size_t half;
+	size_t half, requests;
 	unsigned ms;
 };
 
+/* Of those with as much time, who has less to ask: it has asked when the other one begins. */
 static int longest_first(const void *a, const void *b)
 {
 	const struct turn *x = a, *y = b;
 
-	return x->ms != y->ms ? (x->ms < y->ms ? 1 : -1) : x->half < y->half ? -1 : 1;
+	if (x->ms != y->ms)
+		return x->ms < y->ms ? 1 : -1;
+	if (x->requests != y->requests)
+		return x->requests < y->requests ? -1 : 1;
+	return x->half < y->half ? -1 : 1;
 }
 
 static void start_all(const struct peer_plan *plan, struct peer_answer *answers, char *done,
@@ -259,8 +264,9 @@ static void start_all(const struct peer_plan *plan, struct peer_answer *answers,
 	for (size_t i = 0; i < plan->n_halves; i++) {
 		size_t from = plan->from[i];
 
-		turns[i] = (struct turn){ i, longest_of(plan->requests + from,
-							plan->from[i + 1] - from) };
+		turns[i].half = i;
+		turns[i].requests = plan->from[i + 1] - from;
+		turns[i].ms = longest_of(plan->requests + from, turns[i].requests);
 	}
 	qsort(turns, plan->n_halves, sizeof(*turns), longest_first);
 	for (size_t t = 0; t < plan->n_halves; t++) {

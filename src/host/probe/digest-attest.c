@@ -89,3 +89,16 @@ void digest_inspect(const struct peer_reply *reply, struct peer_emit *emit)
 			mount_fact(emit, mount);
 	json_decref(doc);
 }
+
+void digest_image(const struct peer_reply *reply, struct peer_emit *emit)
+{
+	json_t *doc;
+
+	if (reply->status != 200)
+		return;
+	doc = answer_json(reply, emit);
+	if (doc && !json_is_string(json_object_get(doc, "Id")))
+		peer_fact(emit, "bad", "the answer is no image");
+	string_fact(emit, "id", json_object_get(doc, "Id"));
+	json_decref(doc);
+}

@@ -42,6 +42,7 @@ int probe_on_unix(const struct probe_context *c, struct prepared *p, const char 
 int probe_with_ca(const struct probe_context *c, struct prepared *p);
 
 probe_asker ask_pccs_intel, ask_pcs_key, ask_aesmd_inspect, ask_sealing_inspect,
+	ask_sealing_image,
 	ask_registry_write, ask_kms_image, ask_pccs_user, ask_pccs_admin;
 probe_asker ask_docker, ask_containers, ask_supervisor, ask_processes, ask_vmm, ask_pccs, ask_qgs,
 	ask_key_provider, ask_front, ask_registry, ask_kms, ask_kms_page,

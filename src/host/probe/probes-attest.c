@@ -124,3 +124,14 @@ int ask_sealing_inspect(const struct probe_context *c, struct prepared *p)
 {
 	return inspect(c, p, CONTAINER_KEY_PROVIDER);
 }
+
+int ask_sealing_image(const struct probe_context *c, struct prepared *p)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (!setting_is_set(c->s, KEY_KEY_PROVIDER_IMAGE))
+		return PROBE_NOBODY;
+	path = xasprintf("/images/%s/json", setting(c->s, KEY_KEY_PROVIDER_IMAGE));
+	p->request.digest = digest_image;
+	return probe_on_unix(c, p, DOCKER_SOCKET, path);
+}

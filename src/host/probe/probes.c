@@ -22,6 +22,7 @@ static probe_asker *const askers[PROBE_COUNT] = {
 	[PROBE_DNS] = ask_dns,
 	[PROBE_PCCS_INTEL] = ask_pccs_intel, [PROBE_PCS_KEY] = ask_pcs_key,
 	[PROBE_AESMD_INSPECT] = ask_aesmd_inspect, [PROBE_SEALING_INSPECT] = ask_sealing_inspect,
+	[PROBE_SEALING_IMAGE] = ask_sealing_image,
 	[PROBE_REGISTRY_WRITE] = ask_registry_write, [PROBE_KMS_IMAGE] = ask_kms_image,
 	[PROBE_PCCS_USER] = ask_pccs_user,   [PROBE_PCCS_ADMIN] = ask_pccs_admin,
 	[PROBE_VMM_VERSION] = ask_vmm_version, [PROBE_VMM_IMAGES] = ask_vmm_images,

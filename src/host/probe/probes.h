@@ -33,6 +33,7 @@ enum probe_id {
 	PROBE_PCS_KEY,	    /* Intel's own service, with the API key */
 	PROBE_AESMD_INSPECT, /* facts of digest_inspect() */
 	PROBE_SEALING_INSPECT,
+	PROBE_SEALING_IMAGE, /* "id" of what KEY_PROVIDER_IMAGE names here; 404: nothing */
 	PROBE_REGISTRY_WRITE, /* a push that must be refused; certificate facts */
 	PROBE_KMS_IMAGE,    /* manifest of KMS_IMAGE in the registry */
 	PROBE_PCCS_USER,    /* its own tokens, with requests that do nothing */

@@ -3,7 +3,7 @@
  * Compose project of the key provider: upstream's two containers with what the reference
  * host's file lacks (declared volume, restart policy, bounded logs) and without its
  * `privileged`: the two SGX devices are what both programs open. Written in the subset that
- * compose v1 reads too.
+ * compose v1 reads too, but for create_host_path, which key-provider-compose takes out for it.
  */
 #include <string.h>
 
@@ -43,7 +43,15 @@ int build_key_provider(const struct render_ctx *ctx, struct strbuf *out, const c
 		"  aesmd:\n"
 		"    container_name: aesmd\n"
 		"    image: \"%s\"\n" DEVICES "    volumes:\n"
-		"      - /run/dstack/qcnl/sgx_default_qcnl.conf:/etc/sgx_default_qcnl.conf:ro\n"
+		/* Where the file is missing the container must not start, and Docker must not
+		 * put a directory in its place, which would be in ours. */
+		"      - type: bind\n"
+		"        source: /run/dstack/qcnl/sgx_default_qcnl.conf\n"
+		"        target: /etc/sgx_default_qcnl.conf\n"
+		"        read_only: true\n"
+		"        bind:\n"
+		"          propagation: rprivate\n"
+		"          create_host_path: false\n"
 		"      - aesmd:/var/run/aesmd/\n"
 		"    network_mode: host\n" COMMON,
 		setting(s, KEY_AESMD_IMAGE));

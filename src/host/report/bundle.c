@@ -239,9 +239,10 @@ int bundle_write(const char *path, const struct report_source *src, const json_t
 	sb_add(left_out, "Not in it:\n"
 			 "  secrets: their values are replaced, their files are not read\n"
 			 "  an operator's own vmm.toml: values of harmless keys only\n"
-			 "  names of virtual machines and of what they run\n");
+			 "  environment and credentials of an operator's own dstack-vmm.service\n");
 	r = put_in_place(&b, doc, path);
-	sb_add(left_out, "In it are the host's names and public address: read it before you hand "
-			 "it on.\n");
+	sb_add(left_out, "In it are the host's names and public address, and names of virtual "
+			 "machines where journals and findings tell them: read it before you hand it "
+			 "on.\n");
 	return r;
 }

@@ -13,6 +13,7 @@
 #include "base/strbuf.h"
 #include "host/kms/kms.h"
 #include "host/conf/secrets.h"
+#include "host/report/redact-shape.h"
 #include "host/sha256.h"
 #include "host/conf/shown.h"
 
@@ -150,49 +151,6 @@ int redact_load(const struct root *root, const struct settings *s, struct redact
 	return 0;
 }
 
-/* Bytes of user:password@ at `s`, which follows "://". */
-static size_t credentials(const char *s)
-{
-	size_t n = strcspn(s, "/@ \t\r\n\"'<>");
-
-	return s[n] == '@' ? n : 0;
-}
-
-/* Bytes of what follows a word that announces a secret, 0 when there is none at `s`. */
-static size_t announced(const char *s, size_t *skip)
-{
-	static const char *const words[] = {
-		"bearer ", "ocp-apim-subscription-key: ", "ocp-apim-subscription-key=",
-		"subscription-key=", "user-token: ", "admin-token: ", "x-api-key: ", "api_key=",
-		"apikey=", "access_token=", "password=", "passwd=",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-		size_t n = strlen(words[i]);
-
-		if (strncasecmp(s, words[i], n) != 0)
-			continue;
-		*skip = n;
-		return strcspn(s + n, " \t\r\n\"',;&<>)");
-	}
-	return 0;
-}
-
-/* Through the end of a PEM block that is a private key. */
-static size_t private_key(const char *s)
-{
-	static const char begin[] = "-----BEGIN ", end[] = "PRIVATE KEY-----";
-	const char *line, *last;
-
-	if (strncmp(s, begin, strlen(begin)) != 0)
-		return 0;
-	line = strstr(s, end);
-	if (!line || memchr(s, '\n', (size_t)(line - s)))
-		return 0;
-	last = strstr(line + strlen(end), end);
-	return last ? (size_t)(last - s) + strlen(end) : strlen(s);
-}
-
 static const struct entry *known(const struct redactor *r, const char *s)
 {
 	for (size_t i = 0; i < r->n; i++)
@@ -204,29 +162,27 @@ static const struct entry *known(const struct redactor *r, const char *s)
 char *redact_text(const struct redactor *r, const char *text)
 {
 	_cleanup_strbuf_ struct strbuf out = { 0 };
+	const char *start = text;
 
 	while (*text) {
 		const struct entry *e = known(r, text);
-		size_t skip = 0, n = 0;
+		size_t keep = 0, n = e ? 0 : redact_shape(start, text, &keep);
 
+		/* What is known has a name of its own. */
+		if (n && (e = known(r, text + keep)) && e->len < n)
+			e = NULL;
 		if (e) {
+			sb_addn(&out, text, keep);
 			sb_add(&out, e->with);
-			text += e->len;
-			continue;
+			text += keep + e->len;
+		} else if (n) {
+			sb_addn(&out, text, keep);
+			sb_add(&out, strncmp(text, "-----", 5) == 0 ? "(private key not shown)" :
+								       "(not shown)");
+			text += keep + n;
+		} else {
+			sb_addc(&out, *text++);
 		}
-		if ((n = announced(text, &skip)) || (strncmp(text, "://", 3) == 0 &&
-						     (skip = 3, n = credentials(text + 3)))) {
-			sb_addn(&out, text, skip);
-			sb_add(&out, "(not shown)");
-			text += skip + n;
-			continue;
-		}
-		n = private_key(text);
-		if (n)
-			sb_add(&out, "(private key not shown)");
-		else
-			sb_addc(&out, *text);
-		text += n ? n : 1;
 	}
 	return sb_steal(&out);
 }

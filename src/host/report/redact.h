@@ -21,8 +21,8 @@ int redact_load(const struct root *root, const struct settings *s, struct redact
 	_must_check_;
 /* One more; `with` stands in its place. Short words would hit innocent text: not taken. */
 void redact_add(struct redactor *r, const char *what, const char *with);
-/* A copy without them, the caller's; lines with a bearer token, a private key and credentials in URLs, known or not,
- * lose these too. */
+/* A copy without them, the caller's, and without what looks like a secret though it is not known
+ * here (redact-shape.h). */
 char *redact_text(const struct redactor *r, const char *text) _must_check_;
 /* All strings in it, in place. */
 void redact_json(const struct redactor *r, json_t *value);

@@ -166,14 +166,61 @@ static json_t *rendered(const struct report_source *src, const char *path)
 	return obj;
 }
 
+static int is_comment(const char *line)
+{
+	line += strspn(line, " \t");
+	return *line == '#' || *line == ';';
+}
+
+/* The bytes of a line and of those that continue it; comments between them end nothing. */
+static size_t whole_line(const char *text)
+{
+	size_t n = strcspn(text, "\n");
+	int goes_on = n && text[n - 1] == '\\';
+
+	while (goes_on && text[n]) {
+		const char *line = text + n + 1;
+
+		n += 1 + strcspn(line, "\n");
+		goes_on = is_comment(line) || text[n - 1] == '\\';
+	}
+	return n + (text[n] == '\n');
+}
+
+/* A unit of somebody else: without what it says in comments, environment and credentials. */
+static char *unit_text(const char *text)
+{
+	static const char *const hidden[] = { "Environment", "SetCredential",
+					      "SetCredentialEncrypted" };
+	struct strbuf out = { 0 };
+
+	for (size_t n; *text; text += n) {
+		const char *key = text + strspn(text, " \t");
+		size_t len = strcspn(key, "= \t\n");
+		int hide = 0;
+
+		n = whole_line(text);
+		for (size_t i = 0; i < ARRAY_SIZE(hidden); i++)
+			hide |= strlen(hidden[i]) == len && strncmp(key, hidden[i], len) == 0;
+		if (is_comment(text))
+			n = strcspn(text, "\n") + (text[strcspn(text, "\n")] == '\n');
+		else if (hide)
+			sb_addf(&out, "%.*s=(not shown)\n", (int)len, key);
+		else
+			sb_addn(&out, text, n);
+	}
+	return sb_steal(&out);
+}
+
 /* The unit as dpkg brought it, and an operator's in its place, which hides it. */
 static json_t *unit_file(const struct report_source *src, const char *path)
 {
 	json_t *obj = file_of(path, "unit");
 	_cleanup_free_ char *text = report_file(src, path);
+	_cleanup_free_ char *shown = text ? unit_text(text) : NULL;
 
 	report_set(obj, "present", json_boolean(text != NULL));
-	report_set(obj, "text", report_text(text));
+	report_set(obj, "text", report_text(shown));
 	return obj;
 }
 

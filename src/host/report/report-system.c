@@ -15,6 +15,7 @@
 #include "host/disk.h"
 #include "host/json.h"
 #include "host/kms/kms.h"
+#include "host/render/vmm-toml.h"
 #include "host/report/report.h"
 
 /* NAME="value" of /etc/os-release. */
@@ -184,6 +185,8 @@ json_t *report_directories(const struct report_source *src)
 	const struct settings *s = report_settings(src);
 	_cleanup_free_ char *image = xasprintf("%s/dstack-%s", setting(s, KEY_IMAGE_DIR),
 					       setting(s, KEY_IMAGE_VERSION));
+	_cleanup_free_ char *vms = vmm_dir(report_root(src), s);
+	const char *docker = src->view->machine.tree[TREE_DOCKER].path;
 	const struct {
 		const char *path;
 		int listed;
@@ -193,9 +196,9 @@ json_t *report_directories(const struct report_source *src)
 		{ "/var/lib/dstack/bin/current", 1 },
 		{ "/var/log/dstack", 1 },
 		{ KMS_DIR, 1 },
-		{ setting(s, KEY_VM_DIR), 0 },
+		{ vms, 0 },
 		{ "/var/lib/dstack/registry", 0 },
-		{ "/var/lib/docker", 0 },
+		{ docker ? docker : "/var/lib/docker", 0 },
 	};
 	json_t *list = json_array();
 

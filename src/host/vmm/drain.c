@@ -7,15 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fileio.h"
 #include "base/log.h"
+#include "base/strbuf.h"
+#include "base/utf8.h"
 #include "host/probe/probes.h"
-#include "host/vmm/slice.h"
-#include "host/vmm/vmm.h"
+#include "host/render/vmm-toml.h"
 
 #define LOCK "/run/dstack/.drain"
 #define STARTED "{\"started\":true}"
@@ -51,16 +53,30 @@ int drain_under_way(const struct root *root)
 	return fcntl(fd, F_OFD_GETLK, &fl) < 0 ? -errno : fl.l_type != F_UNLCK;
 }
 
-static void add_running(struct drain *d, const struct vmm_vm *vm)
+static struct drain_guest *find(const struct drain *d, const char *id, size_t len)
 {
-	if (strcmp(vm->status, "running") != 0 || !vmm_is_id(vm->id))
-		return;
+	for (size_t i = 0; i < d->n; i++)
+		if (strncmp(d->guests[i].id, id, len) == 0 && !d->guests[i].id[len])
+			return &d->guests[i];
+	return NULL;
+}
+
+static struct drain_guest *add_guest(struct drain *d, char *id, char *name)
+{
 	d->guests = xrealloc(d->guests, (d->n + 1) * sizeof(*d->guests));
-	d->guests[d->n++] = (struct drain_guest){
-		.id = xstrdup(vm->id),
-		.name = xstrdup(*vm->name ? vm->name : vm->id),
-		.pidfd = -1,
-	};
+	d->guests[d->n] = (struct drain_guest){ .id = id, .name = name, .pidfd = -1 };
+	return &d->guests[d->n++];
+}
+
+void drain_take_vms(struct drain *d, const struct vmm_vm *vms, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct vmm_vm *vm = &vms[i];
+
+		if (strcmp(vm->status, "running") == 0 && vmm_is_id(vm->id) &&
+		    !find(d, vm->id, strlen(vm->id)))
+			add_guest(d, xstrdup(vm->id), xstrdup(*vm->name ? vm->name : vm->id));
+	}
 }
 
 static int ask_vmm(struct drain *d, char **trouble)
@@ -78,8 +94,7 @@ static int ask_vmm(struct drain *d, char **trouble)
 	bad = vmm_trouble(&answer);
 	r = bad ? -EPROTO : vmm_list(&answer, &vms, &n);
 	if (r == 0) {
-		for (size_t i = 0; i < n; i++)
-			add_running(d, &vms[i]);
+		drain_take_vms(d, vms, n);
 		vmm_list_free(vms, n);
 	} else {
 		*trouble = xasprintf("the VMM does not say what runs: %s",
@@ -95,22 +110,32 @@ static void take_process(struct drain *d, const char *fact)
 	char *rest;
 	long pid = strtol(fact, &rest, 10);
 	const char *id = *rest == ' ' ? strchr(rest + 1, ' ') : NULL;
+	size_t len = id ? strcspn(++id, " ") : 0;
+	struct drain_guest *g = id ? find(d, id, len) : NULL;
 
-	for (size_t i = 0; id && i < d->n; i++) {
-		struct drain_guest *g = &d->guests[i];
-		size_t len = strlen(g->id);
+	/* One that the VMM could not load runs all the same, and ends with the supervisor. */
+	if (id && !g && strncmp(rest, " cvm ", 5) == 0) {
+		char *own = xstrndup(id, len);
 
-		if (strncmp(id + 1, g->id, len) != 0 || (id[1 + len] && id[1 + len] != ' '))
-			continue;
-		if (g->pidfd < 0)
-			g->pidfd = slice_pidfd(d->root, (pid_t)pid);
+		if (vmm_is_id(own))
+			g = add_guest(d, own, xstrdup(id[len] && id[len + 1] ? id + len + 1 : own));
+		else
+			free(own);
 	}
+	if (g && g->pidfd < 0)
+		g->pidfd = slice_pidfd(d->root, (pid_t)pid);
+}
+
+void drain_take_processes(struct drain *d, const struct peer_answer *list)
+{
+	for (size_t i = 0; i < list->n_facts; i++)
+		if (strcmp(list->facts[i].key, "process") == 0)
+			take_process(d, list->facts[i].value);
 }
 
 static int ask_supervisor(struct drain *d, char **trouble)
 {
 	struct probe_result results[PROBE_COUNT] = { 0 };
-	const struct peer_answer *a = &results[PROBE_PROCESSES].answer;
 	char *why = NULL;
 	int r = probes_ask(d->root, d->settings, PROBE(PROBE_PROCESSES), 0, results);
 
@@ -120,23 +145,65 @@ static int ask_supervisor(struct drain *d, char **trouble)
 		*trouble = xasprintf("the supervisor does not answer: %s", why);
 		free(why);
 		r = -EPROTO;
+	} else {
+		drain_take_processes(d, &results[PROBE_PROCESSES].answer);
 	}
-	for (size_t i = 0; r == 0 && i < a->n_facts; i++)
-		if (strcmp(a->facts[i].key, "process") == 0)
-			take_process(d, a->facts[i].value);
 	probes_free(results);
 	return r;
 }
 
-int drain_find(const struct root *root, const struct settings *s, struct drain *ret,
-	       char **trouble)
+char *drain_name_guests(struct drain *d)
 {
+	_cleanup_strbuf_ struct strbuf sb = { 0 };
+
+	for (; d->n_named < d->n; d->n_named++)
+		sb_addf(&sb, "%s%s", sb.len ? ", " : "", d->guests[d->n_named].name);
+	/* A terminal is to show it. */
+	utf8_clean(sb.data);
+	return sb.len ? sb_steal(&sb) : NULL;
+}
+
+static int has_pid(const struct slice_processes *list, pid_t pid)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (list->items[i].pid == pid)
+			return 1;
+	return 0;
+}
+
+/* named: the text is wanted, not only that they are known from now on. */
+char *drain_name_processes(struct drain *d, int named)
+{
+	struct slice_processes now, fresh = { 0 };
+	char *text = NULL;
+
+	if (slice_list(d->root, &now) < 0)
+		return NULL;
+	fresh.items = xcalloc(now.n + 1, sizeof(*fresh.items));
+	for (size_t i = 0; named && i < now.n; i++)
+		if (!has_pid(&d->rest, now.items[i].pid))
+			fresh.items[fresh.n++] = now.items[i];
+	if (fresh.n)
+		text = slice_processes_text(&fresh);
+	free(fresh.items);
+	slice_processes_free(&d->rest);
+	d->rest = now;
+	return text;
+}
+
+char *drain_look(struct drain *d, char **trouble)
+{
+	_cleanup_free_ char *processes = NULL;
+	char *guests;
 	int r;
 
-	*ret = (struct drain){ .root = root, .settings = s };
 	*trouble = NULL;
-	r = ask_vmm(ret, trouble);
-	return r < 0 ? r : ask_supervisor(ret, trouble);
+	r = ask_vmm(d, trouble);
+	if (r == 0)
+		r = ask_supervisor(d, trouble);
+	guests = drain_name_guests(d);
+	processes = drain_name_processes(d, r < 0);
+	return guests ? guests : steal_ptr(processes);
 }
 
 static void wait_for(struct drain *d, int only_asked, unsigned ms)
@@ -230,7 +297,7 @@ void drain_stop(struct drain *d)
 
 void drain_mark_started(const struct drain *d)
 {
-	const char *dir = setting(d->settings, KEY_VM_DIR);
+	_cleanup_free_ char *dir = vmm_dir(d->root, d->settings);
 
 	for (size_t i = 0; i < d->n; i++) {
 		_cleanup_free_ char *path =
@@ -261,5 +328,27 @@ void drain_free(struct drain *d)
 		free(d->guests[i].name);
 	}
 	free(d->guests);
+	slice_processes_free(&d->rest);
 	*d = (struct drain){ 0 };
+}
+
+int drained_since(struct units *u, uint64_t *since_us)
+{
+	_cleanup_unit_state_ struct unit_state s = { 0 };
+	int r = units_get(u, DRAINED_TARGET, &s);
+
+	*since_us = s.active_us;
+	return r < 0 ? r : s.active && strcmp(s.active, "active") == 0;
+}
+
+char *drained_text(uint64_t since_us)
+{
+	time_t t = (time_t)(since_us / 1000000);
+	struct tm tm;
+	char text[32];
+
+	if (!since_us || !gmtime_r(&t, &tm) ||
+	    !strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &tm))
+		return xstrdup("drained");
+	return xasprintf("drained since %s", text);
 }

@@ -7,6 +7,14 @@
 #include "base/macro.h"
 #include "base/root.h"
 #include "host/conf/settings.h"
+#include "host/peer/peer.h"
+#include "host/units.h"
+#include "host/vmm/slice.h"
+#include "host/vmm/vmm.h"
+
+/* A mark that the supervisor's next start takes away, and so does a reboot. */
+#define DRAINED_TARGET "dstack-drained.target"
+#define DRAINED_END "sudo dstack-host drain --end"
 
 struct drain_guest {
 	char *id, *name;
@@ -18,7 +26,8 @@ struct drain {
 	const struct root *root;
 	const struct settings *settings;
 	struct drain_guest *guests;
-	size_t n;
+	size_t n, n_named;
+	struct slice_processes rest; /* all of the slice, as of the last look */
 };
 
 /* From here on no supervisor starts (see drain_under_way()), until *ret_fd is closed. 0,
@@ -26,10 +35,17 @@ struct drain {
 int drain_hold(const struct root *root, int *ret_fd) _must_check_;
 /* 1, 0 or -errno. */
 int drain_under_way(const struct root *root) _must_check_;
-/* Who runs, by VMM and supervisor. 0, or -errno with what is wrong in *trouble, the
- * caller's: then nobody can be asked. */
-int drain_find(const struct root *root, const struct settings *s, struct drain *ret,
-	       char **trouble) _must_check_;
+/*
+ * Who runs, by VMM and supervisor; can be asked again, and then adds to the list. The names of
+ * those that no look before this one has named, the caller's, or NULL. With *trouble, the
+ * caller's, nobody can be asked: they are processes of the slice.
+ */
+char *drain_look(struct drain *d, char **trouble) _must_check_;
+/* Its parts: what the VMM shows, what the supervisor runs, who of them was not named yet. */
+void drain_take_vms(struct drain *d, const struct vmm_vm *vms, size_t n);
+void drain_take_processes(struct drain *d, const struct peer_answer *list);
+char *drain_name_guests(struct drain *d) _must_check_;
+char *drain_name_processes(struct drain *d, int named) _must_check_;
 /* Asks all guests at once to shut down and waits for those that agreed. */
 void drain_ask(struct drain *d, unsigned wait_ms);
 /* Stops, through the VMM, those that still run. */
@@ -41,5 +57,9 @@ size_t drain_living(struct drain *d);
  */
 void drain_mark_started(const struct drain *d);
 void drain_free(struct drain *d);
+/* Was this host drained and not started since? 1 with *since_us (wall clock), 0 or -errno. */
+int drained_since(struct units *u, uint64_t *since_us) _must_check_;
+/* "drained since 2026-01-02 03:04 UTC", the caller's. */
+char *drained_text(uint64_t since_us) _must_check_;
 
 #define _cleanup_drain_ _cleanup_(drain_free)

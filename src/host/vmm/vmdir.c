@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -78,6 +79,27 @@ int vmdir_needs_key_provider(const struct root *root, const char *dir)
 	foreign_free(list.items, list.n);
 	free(list.items);
 	return r < 0 ? r : found;
+}
+
+int vmdir_sealed(const struct root *root, const char *dir, char ***ids, size_t *n)
+{
+	struct machine_files list = { 0 };
+	int r = list_machines(root, dir, &list);
+
+	*n = 0;
+	*ids = xcalloc(list.n / 2 + 1, sizeof(**ids));
+	if (r == 0)
+		r = foreign_read(root, list.items, list.n);
+	for (size_t i = 0; r == 0 && i < list.n; i += 2) {
+		/* DIR/ID/vm-state.json */
+		const char *id = list.items[i].path + strlen(dir) + 1;
+
+		if (!list.items[i + 1].error && peer_get(&list.items[i + 1].answer, "local-key"))
+			(*ids)[(*n)++] = xstrndup(id, strcspn(id, "/"));
+	}
+	foreign_free(list.items, list.n);
+	free(list.items);
+	return r;
 }
 
 void vmdir_names(const struct root *root, const char *dir, const char *const *ids, size_t n,

@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 9, "minor": 2, "micro": 1}, "package": "simulated"},
@@ -229,6 +230,18 @@ def forks(machine):
     tries([("fork", fork), ("spawn", lambda: os.posix_spawn("/usr/bin/sleep", ["sleep", "600"], {}))])
 
 
+def lives_on(machine):
+    """Its first thread ends; another keeps all that is open."""
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    ctypes.CDLL(None).syscall(60, 0)  # exit, of this thread alone
+
+
+def peeks(machine):
+    """At what lies beside it."""
+    here = os.path.dirname(sys.argv[0])
+    tries([(name, lambda name=name: open(os.path.join(here, name), "rb").close()) for name in ("secret", "../secret")])
+
+
 def writes(machine):
     def put(path):
         return lambda: open(path, "wb").close()
@@ -288,6 +301,6 @@ def main(name):
 
 ALL = [good, leaves, hangs, crashes, burns, silent, floods_qtest, floods_lines, floods_qmp, floods_stderr, fails, out_of_order,
        answers_twice, short_bytes, bad_base64, no_number, other_machine, dma_error, many_files, no_tables, huge_tables,
-       other_kernel, huge_setup, no_version, ends_midway, forks, writes, connects, signals, unshares, traces,
+       other_kernel, huge_setup, no_version, ends_midway, forks, lives_on, peeks, writes, connects, signals, unshares, traces,
        eats_memory, fills_scratch]
 NAMES = [each.__name__ for each in ALL]

@@ -6,6 +6,7 @@ import os
 import time
 
 from . import image, machine
+from container.settled import settled  # noqa: E402 (image.py sets its path)
 
 NEXT = "sed -i s,/srv/repo/this,/srv/repo/next, /etc/apt/sources.list && apt-get -qq update && "
 APT = ("apt-get -y -q -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=60 "
@@ -17,22 +18,22 @@ CONFIG = "dstack-host config set DOMAIN=cut.example.org VMM_CID_START=3000"
 CARELESS = ("python3 -c 'import pathlib; f = pathlib.Path(\"/etc/dstack/host.conf\"); "
             "f.write_text(f.read_text().replace(\"demo.\", \"cut.\"))'")
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
+AWAIT = "dstack-host await kms --timeout 600"
 # The moment is drawn from a little more than the command takes, so that some cuts come right after its end: then
 # what it has promised has to be there.
 BEYOND = 1.15
-SETTLE = ["systemd-run", "--quiet", "--wait", "--collect",
-          "--property=After=dstack-host-start.service dstack-host.target", "true"]
 READY_SECONDS = 600
 # What reading an answer that makes no sense raises.
 NO_ANSWER = (ValueError, LookupError)
 
 
 class Case:
-    """start: name of the saved state; done(look): what is wrong although the command had ended."""
+    """start: name of the saved state; done(look): what is wrong although the command had ended; when: a condition in
+    the guest's shell that tells the moment, which is drawn otherwise."""
 
-    def __init__(self, name, start, command, done=None, seconds=None, again=True):
+    def __init__(self, name, start, command, done=None, seconds=None, again=True, when=None):
         self.name, self.start, self.command, self.done, self.seconds = name, start, command, done, seconds
-        self.again = again
+        self.again, self.when = again, when
 
 
 def has_domain(look):
@@ -46,7 +47,10 @@ def is_installed(look):
 
 INSTALL = Case("apt install", "prepared", APT, is_installed)
 RUNNING = [
-    Case("first start", "installed", "dstack-host await kms --timeout 600"),
+    Case("first start", "installed", AWAIT),
+    # Docker flushes nothing: what it has just loaded may be damaged, and it would never know.
+    Case("first start, images just loaded", "installed", AWAIT, seconds=READY_SECONDS,
+         when="docker images -q | grep -q ."),
     Case("dpkg-reconfigure", "running", RECONFIGURE, has_domain),
     Case("upgrade", "running", NEXT + APT, is_installed),
     Case("config set", "running", CONFIG, has_domain),
@@ -66,17 +70,25 @@ def identity(vm):
     return {key: answer[key] for key in ("ca_cert", "k256_pubkey")}
 
 
+def goes_on(vm):
+    """What to read when something is not done in time."""
+    try:
+        return vm.run("dstack-host status; systemctl --no-pager --failed; systemctl list-jobs; docker ps -a; "
+                      "journalctl -b --no-pager -o cat -u dstack-key-provider -u dstack-sim-images -n 40; "
+                      "journalctl -b --no-pager -p 4 -n 30", check=False, timeout=120).stdout[-6000:]
+    except machine.VmError as error:
+        return str(error)
+
+
 def ready(vm):
     """Returns once the target is reached; fails with what status says."""
     waited = vm.run(["dstack-host", "await", "kms", "--timeout", READY_SECONDS], check=False,
                     timeout=READY_SECONDS + 30)
     if waited.code == 0:
-        vm.run(SETTLE, timeout=READY_SECONDS)
+        vm.run(settled(), timeout=READY_SECONDS)
     state = vm.run(["systemctl", "is-active", "dstack-host.target"], check=False).stdout.strip()
     if waited.code or state != "active":
-        shown = vm.run("dstack-host status; systemctl --no-pager --failed; systemctl list-jobs; "
-                       "journalctl -b --no-pager -p 5 -n 40", check=False).stdout
-        raise machine.VmError(f"dstack-host.target is {state}: {waited.stderr}{shown[-6000:]}")
+        raise machine.VmError(f"dstack-host.target is {state}: {waited.stderr}{goes_on(vm)}")
 
 
 def states(vm):
@@ -106,7 +118,7 @@ class Cut:
                 vm.resume(self.saved.memory)
                 self.before = look(vm)
                 ended = self.cut(vm, moment)
-                vm.boot()
+                self.boot(vm)
                 self.judge(vm, ended)
         except (machine.VmError, *NO_ANSWER) as error:
             self.bad.append(str(error) or repr(error))
@@ -119,11 +131,21 @@ class Cut:
     def cut(self, vm, moment):
         started = time.monotonic()
         job = vm.begin(self.case.command, env=ENV)
-        vm.lives(job, max(0.0, moment - (time.monotonic() - started)))
+        if self.case.when:
+            vm.run(f"until {{ {self.case.when}; }} 2>/dev/null; do sleep 0.2; done", timeout=moment)
+        else:
+            vm.lives(job, max(0.0, moment - (time.monotonic() - started)))
         ended = vm.ended(job)
         vm.cut()
         self.text = f"cut {time.monotonic() - started:.2f} s after its start{', it had ended' if ended else ''}"
         return ended and vm.answers[job]["code"] == 0
+
+    @staticmethod
+    def boot(vm):
+        try:
+            vm.boot()
+        except machine.VmTimeout as error:
+            raise machine.VmError(f"{error}\n{goes_on(vm)}") from None
 
     def judge(self, vm, ended):
         self.configure(vm)
