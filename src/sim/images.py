@@ -6,6 +6,8 @@ The same inputs give the same image ids; what is loaded already is left alone.
 
 Docker waits for no file of a layer to be on the disk, and after a power cut takes for whole what is not: its containers
 then end at once, for ever. So what was loaded is flushed and noted, and what is not in the note is loaded again.
+Docker also keeps layers of images that it has lost, and takes them for the next image with such a layer. It forgets a
+layer only with the last image that has it: after an interrupted load that image is made, removed, and made again.
 """
 
 import argparse
@@ -28,6 +30,7 @@ WHERE = "opt/dstack-host-sim"
 IMAGES = {"dstack-sim/aesmd:latest": "aesmd.py", "dstack-sim/gramine-sealing-key-provider:latest": "keyprovider.py"}
 LABEL = "org.dstack.simulated.inputs"
 NOTE = "/var/lib/dstack-sim-images/on-disk"
+LOADING = "loading"
 # Parts of the standard library that a server without screen, database and tests does not need.
 _SKIP = re.compile(r"(^|/)(test|tests|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|tkinter|distutils|unittest|"
                    r"sqlite3|curses|dbm|venv|site-packages|dist-packages|__pycache__|config-[^/]*)(/|$)|"
@@ -187,7 +190,7 @@ class Docker:
 
 
 class Note:
-    """The ids of the images that are on the disk."""
+    """The ids of the images that are on the disk, and LOADING while others are not yet."""
 
     def __init__(self, path):
         self.path = path
@@ -224,7 +227,13 @@ def ensure(docker, python, note):
         there = {tag: (None, None) if found[0] == image_id else found for tag, found in there.items()}
     missing = [tag for tag, text in configs.items() if there[tag][1] != json.loads(text)["config"]["Labels"][LABEL]]
     if missing:
-        docker.load(archive(rootfs, {tag: configs[tag] for tag in missing}))
+        note.write([*(image_id for image_id in whole if image_id != LOADING), LOADING])
+        data = archive(rootfs, {tag: configs[tag] for tag in missing})
+        docker.load(data)
+        if LOADING in whole:
+            for tag in missing:
+                docker.drop(docker.inspect(tag)[0])
+            docker.load(data)
     for tag in missing:
         if docker.inspect(tag)[1] != json.loads(configs[tag])["config"]["Labels"][LABEL]:
             raise ImageError(f"{tag} was loaded, yet Docker does not have it")
