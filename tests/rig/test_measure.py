@@ -165,6 +165,11 @@ def test_places(report, rig):
     shutil.copy(rig.qemus / "peeks", rig.work / "bin/peeks")
     done = rig.run("--qemu", rig.work / "bin/peeks", "--timeout", 60)
     tell(report, not (bad := one_message(done, "achieved: nothing")), "a QEMU in ~/bin sees nothing of ~", bad)
+    top = pathlib.Path("/tmp", f"dstack-rig-qemu-{os.getpid()}")
+    shutil.copy(rig.qemus / "good", top)
+    done = rig.run("--qemu", top, "--timeout", 60)
+    top.unlink()
+    tell(report, done.returncode == 0, "a QEMU directly in a directory of /", [done.stderr])
     root = rig.work / "other-root"
     shutil.copytree(rig.image, root / "image")
     shutil.copy(rig.qemus / "good", root / "libqemu")

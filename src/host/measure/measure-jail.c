@@ -271,6 +271,9 @@ static char **trees_for(const char *program)
 			while (at && program[--at] != '/')
 				;
 			name += 3;
+			/* Directly below /, where the jail has its own. */
+			if (!at && !strchr(name, '/'))
+				continue;
 		}
 		trees[n++] = xasprintf("%.*s/%s", (int)at, program, name);
 	}
