@@ -86,6 +86,13 @@ ask 's/file.example.org/typed.example.org/' 0.1
 file 'DOMAIN=edited.example.org\n'
 configure "" 0.1
 is "unless somebody changed the file meanwhile" "DOMAIN=edited.example.org " "$(settings)"
+forget
+file 'DOMAIN=edited.example.org\nPUBLIC_ADDRESS=192.0.2.7\n'
+ask "" 0.1
+file 'DOMAIN=edited.example.org\n'
+ask "" 0.1
+configure "" 0.1
+is "what was unset after an apt run that came no further does not come back" "DOMAIN=edited.example.org " "$(settings)"
 ask "" 0.2
 configure "" 0.2
 is "an upgrade that asks nothing changes nothing" "DOMAIN=edited.example.org " "$(settings)"
