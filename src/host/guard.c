@@ -81,13 +81,18 @@ int guard_load(struct guard *g, const char *rules, char **trouble)
 
 	if (run(g, rules, trouble) == 0)
 		return 0;
-	if (!anew || run(g, anew, &more) < 0) {
-		free(more);
-		return -EINVAL;
+	if (anew && run(g, anew, &more) == 0) {
+		free(*trouble);
+		*trouble = NULL;
+		return 0;
 	}
-	free(*trouble);
-	*trouble = NULL;
-	return 0;
+	/* Where a table is, the first try was about its owner, whatever else is wrong. */
+	if (more && !strstr(more, strerror(ENOENT))) {
+		free(*trouble);
+		*trouble = steal_ptr(more);
+	}
+	free(more);
+	return -EINVAL;
 }
 
 int guard_leave(struct guard *g, const char *rules, char **trouble)

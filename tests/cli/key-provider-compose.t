@@ -30,5 +30,7 @@ $flushed"
 is "with version 1, too" "*'compose version') exit 1 ;;" "up -d" 0 "docker-compose up -d
 $flushed"
 is "a failure is one" "*' up -d') exit 7 ;;" "up -d" 7 "docker compose up -d"
+is "to flush is a try" "'sync -f'*) exit 1 ;;" "up -d" 0 "docker compose up -d
+$flushed"
 is "nothing is flushed for a stop" "" stop 0 "docker compose stop"
 echo "1..$n"

@@ -51,6 +51,13 @@ def cvm_pids(box):
     return pids
 
 
+def kill_supervisor(box):
+    """Returns when it is dead: what is told to start until then would find it still running."""
+    pid = box.run(["systemctl", "show", "-P", "MainPID", "dstack-supervisor.service"]).stdout.strip()
+    box.run(["systemctl", "kill", "--kill-whom=main", "-s", "KILL", "dstack-supervisor.service"])
+    box.run(["tail", "--pid", pid, "-s", "0.1", "-f", "/dev/null"], timeout=60)
+
+
 def alive(box, pids):
     for name, pid in pids.items():
         box.run(["kill", "-0", str(pid)])
@@ -205,7 +212,7 @@ def tell(release):
     @story.step("supervisor killed: no virtual machine runs twice, status names the orphans")
     def _(box):
         pids = cvm_pids(box)
-        box.run(["systemctl", "kill", "--kill-whom=main", "-s", "KILL", "dstack-supervisor.service"])
+        kill_supervisor(box)
         box.run(["systemctl", "start", "dstack-supervisor.service"], check=False, timeout=30)
         box.run(["systemctl", "restart", "--no-block", "dstack-vmm.service"])
         box.run(["systemctl", "start", "dstack-host-start.service"])
@@ -238,7 +245,7 @@ def tell(release):
         alive(box, pids)
         names = box.run(["docker", "ps", "--format", "{{.Names}}"]).stdout.split()
         assert {"aesmd", "gramine-sealing-key-provider"} <= set(names), names
-        box.run(["systemctl", "kill", "--kill-whom=main", "-s", "KILL", "dstack-supervisor.service"])
+        kill_supervisor(box)
         box.run(["systemctl", "stop", "dstackcvm.slice"], check=False)
         alive(box, pids)
         assert box.run(["systemctl", "is-enabled", "docker-registry.service"], check=False).stdout.strip() == "disabled"
