@@ -329,6 +329,6 @@ const struct command cmd_measure = {
 		 "       dstack-host measure --compare A B [--vm ID | --image NAME|DIR ...]\n"
 		 "         A, B: a QEMU (PATH, FILE.deb, \"installed\"), an image (NAME, DIR),\n"
 		 "         a size (VCPUxMIB) or a saved result",
-	.summary = "what a machine's registers will be; what a change does to its sealed disk",
+	.summary = "Computes a CVM's registers, and what a change does to its sealed disk.",
 	.run = run,
 };
