@@ -9,7 +9,7 @@
 #include "base/parse.h"
 #include "cmd/cmd.h"
 #include "host/check/check-print.h"
-#include "host/check/image-record.h"
+#include "host/image/image-record.h"
 
 #define TIMEOUT_MS 3000
 
@@ -59,11 +59,13 @@ static int check(const struct cmd_ctx *ctx, const struct options *o, const char 
 	_cleanup_settings_ struct settings s = { 0 };
 	_cleanup_(check_view_free) struct check_view v = { 0 };
 	_cleanup_(judged_free) struct judged j = { .n = checks_count() };
+	_cleanup_free_ char *image = NULL;
 	int hidden, r = parts_settings(&ctx->root, &s, &hidden);
 
 	if (r < 0)
 		return cmd_failed(r, "read the settings");
-	r = o->full ? image_record_make(&ctx->root, &s) : 0;
+	image = image_directory(&s);
+	r = o->full ? image_record_make(&ctx->root, image) : 0;
 	if (r < 0)
 		return cmd_failed(r, "record what the guest image's files are");
 	check_view_fill(&v, &ctx->root, &s, hidden, wanted, checks_probes(wanted), o->timeout_ms);

@@ -158,20 +158,52 @@ static int take_digests(const struct pull_options *o, struct wanted *w)
 
 /* --- what is there --- */
 
-/* Nothing may take away from a machine the image that its sealed disk opens with. */
-static int no_vm_needs(const struct image_ctx *c, const char *name)
+static void say_kept(const char *images, const struct artifact *a, const char *user,
+		     const char *own, const char *trouble)
 {
-	_cleanup_free_ char *user = NULL;
-	int r = image_vm_user(&c->ctx->root, &c->settings, name, &user);
+	if (strcmp(own, a->digest) != 0)
+		log_error("%s stays as it is: it is another image (digest %.64s), needed by %s, whose "
+			  "sealed disk opens with the very same image only. The manifest's can come "
+			  "when that machine is removed", a->full, *own ? own : "not readable", user);
+	else
+		log_error("%s stays as it is: it is needed by %s, and differs in what is measured "
+			  "or in the list of it (%s). If that machine was first started with this very copy, its disk opens "
+			  "with no other: leave it. If the copy went bad later, put it aside, keep it, "
+			  "and bring the good one; machines that run go on: sudo mv %s/%s %s-kept-%s && "
+			  "sudo dstack-host image pull %s", a->full, user, trouble, images, a->full,
+			  images, a->full, a->full);
+}
+
+/* Nothing may take away from a machine what its sealed disk opens with; the very same bytes may
+ * come in their place, even while it runs: QEMU keeps the files that it has open. */
+static int may_replace(const struct image_ctx *c, const struct artifact *a, int say)
+{
+	const char *images = setting(&c->settings, KEY_IMAGE_DIR);
+	_cleanup_free_ char *user = NULL, *trouble = NULL;
+	_cleanup_free_ char *path = xasprintf("%s/%s", images, a->full);
+	_cleanup_close_ int dir = root_openat(&c->ctx->root, path, O_RDONLY | O_DIRECTORY, 0);
+	int r = image_vm_user(&c->ctx->root, &c->settings, a->full, &user);
+	char own[SHA256_HEX + 1] = "";
 
 	if (r < 0) {
-		cmd_failed(r, "look which virtual machines need %s", name);
+		cmd_failed(r, "look which virtual machines need %s", a->full);
 		return r;
 	}
-	if (user)
-		log_error("%s stays as it is: it is needed by %s, and a sealed disk opens with the "
-			  "very same image only", name, user);
-	return user ? -EBUSY : 0;
+	if (!user || dir == -ENOENT)
+		return 0;
+	r = dir < 0 ? dir : image_verify_measured(dir, a->digest, &trouble);
+	if (r < 0)
+		cmd_failed(r, "look what of %s is measured", path);
+	else if (r == 0 && say)
+		log_info("%s is needed by %s: what is measured stays the same to the byte, so its "
+			 "sealed disk opens as before; while it runs, it keeps the old files, and takes "
+			 "the new ones when it is started again", a->full, user);
+	if (r <= 0)
+		return r;
+	if (image_read_digest(dir, own) < 0)
+		*own = '\0';
+	say_kept(images, a, user, own, trouble);
+	return -EBUSY;
 }
 
 /* A negative number: go on; else the exit code. */
@@ -195,18 +227,21 @@ static int look_at_old(const struct image_ctx *c, const struct pull_options *o,
 	r = image_verify(dir, a->digest, &facts, &trouble);
 	if (r < 0)
 		return cmd_failed(r, "verify %s", path);
+	image_looked_at(c, path);
 	if (r == 0) {
 		log_info("%s is there and whole", path);
 		pull_forget(&c->ctx->root, setting(&c->settings, KEY_IMAGE_DIR), a->full);
 		return EXIT_FINE;
 	}
 	if (!o->replace) {
-		log_error("%s is there, and is not the image of the manifest: %s; to put the right "
-			  "one in its place: sudo dstack-host image pull --replace %s", path,
-			  trouble, a->full);
+		log_error("%s is there, and is %s: %s; to put the right one in its place: sudo "
+			  "dstack-host image pull --replace %s", path,
+			  image_is_simulated(c, facts.simulated) ?
+				  "simulated, made by dstack-host-sim" :
+				  "not as the manifest has it", trouble, a->full);
 		return EXIT_FAILED;
 	}
-	return no_vm_needs(c, a->full) < 0 ? EXIT_FAILED : -1;
+	return may_replace(c, a, 1) < 0 ? EXIT_FAILED : -1;
 }
 
 /* --- what came of it --- */
@@ -221,7 +256,7 @@ static int before_it_is_shown(void *arg)
 {
 	const struct before *b = arg;
 
-	return b->replace ? no_vm_needs(b->c, b->a->full) : 0;
+	return b->replace ? may_replace(b->c, b->a, 0) : 0;
 }
 
 static int record(const struct image_ctx *c, struct wanted *w, const struct pull_result *res)
@@ -256,6 +291,7 @@ static int fetch(const struct image_ctx *c, const struct pull_options *o, struct
 		.before = before_it_is_shown,
 		.arg = &before,
 	};
+	_cleanup_free_ char *path = xasprintf("%s/%s", q.images, a->full);
 	struct pull_result res;
 	enum pull_outcome outcome = pull_image(&c->ctx->root, &q, &res);
 	_cleanup_free_ char *trouble = res.trouble;
@@ -264,6 +300,7 @@ static int fetch(const struct image_ctx *c, const struct pull_options *o, struct
 		if (res.resumed)
 			log_info("%llu MiB were there from an earlier run",
 				 (unsigned long long)(res.resumed >> 20));
+		image_looked_at(c, path);
 		log_info("%s is in %s: %llu MiB, digest %s", a->full, q.images,
 			 (unsigned long long)(res.unpacked >> 20), a->digest);
 		return w->is_new ? record(c, w, &res) : EXIT_FINE;

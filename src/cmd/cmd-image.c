@@ -16,6 +16,7 @@
 #include "base/parse.h"
 #include "host/image/image-hash.h"
 #include "host/image/image-pull.h"
+#include "host/image/image-record.h"
 #include "host/image/image-use.h"
 #include "host/image/image-verify.h"
 #include "host/json.h"
@@ -30,11 +31,18 @@ struct options {
 
 /* --- list --- */
 
+/* Where nothing is simulated, an image that says so is as wrong as any other. */
+int image_is_simulated(const struct image_ctx *c, int says_so)
+{
+	return says_so && root_exists(&c->ctx->root, SIM_DEFAULTS);
+}
+
 static const char *state_of(const struct image_ctx *c, const struct installed_image *i)
 {
 	const struct artifact *a = manifest_find(&c->manifest, i->name);
 
-	return !a ? "unknown" : i->known ? artifact_state_name(a->state) : "another one";
+	return image_is_simulated(c, i->simulated) ? "simulated" :
+	       !a ? "unknown" : i->known ? artifact_state_name(a->state) : "another one";
 }
 
 static json_t *image_json(const struct image_ctx *c, const struct installed_image *i)
@@ -97,6 +105,54 @@ static int list(const struct image_ctx *c, const struct options *o)
 
 /* --- verify --- */
 
+void image_looked_at(const struct image_ctx *c, const char *path)
+{
+	int r = image_record_make(&c->ctx->root, path);
+
+	/* Who is not root may look, and leaves no word. */
+	if (r < 0 && r != -EACCES && r != -EPERM)
+		log_warning(IMAGE_RECORD ": %s; check will not know that %s was looked at: "
+			    "sudo dstack-host check --full image.files", strerror(-r), path);
+}
+
+int image_verify_simulated(const struct image_ctx *c, int dir, int r, struct image_facts *facts,
+			   char **trouble)
+{
+	if (r != 1 || !image_is_simulated(c, facts->simulated))
+		return r;
+	free(*trouble);
+	image_facts_free(facts);
+	return image_verify(dir, NULL, facts, trouble);
+}
+
+static int say_damage(const char *path, const struct artifact *a, int simulated,
+		      const char *trouble)
+{
+	if (simulated)
+		log_error("%s, simulated, is not whole: %s; to make it again: sudo systemctl "
+			  "restart dstack-sim-image", path, trouble);
+	else if (!a)
+		log_error("%s is not whole: %s; no manifest knows it: bring it again from its maker "
+			  "(dstack-host image pull FILE --digest HEX --replace)", path, trouble);
+	else
+		log_error("%s is not as it should be: %s; to bring it again (virtual machines run "
+			  "on): sudo dstack-host image pull --replace %s", path, trouble, a->full);
+	return EXIT_FAILED;
+}
+
+static void say_whole(const char *name, const struct image_facts *facts, const struct artifact *a)
+{
+	int other = a && strcmp(a->digest, facts->digest) != 0;
+	int small = facts->bytes < 1 << 20;
+
+	printf("%-20s whole, %llu %s, digest %s%s\n", name,
+	       (unsigned long long)(facts->bytes >> (small ? 10 : 20)), small ? "KiB" : "MiB",
+	       facts->digest,
+	       other ? " (simulated: made by dstack-host-sim, boots nothing)" :
+	       a     ? "" :
+		       " (no manifest knows it: whole, but of unknown origin)");
+}
+
 static int verify_one(const struct image_ctx *c, const char *name)
 {
 	_cleanup_free_ char *path = xasprintf("%s/%s", setting(&c->settings, KEY_IMAGE_DIR), name);
@@ -106,19 +162,21 @@ static int verify_one(const struct image_ctx *c, const char *name)
 	_cleanup_free_ char *trouble = NULL;
 	int r;
 
+	if (dir == -ENOENT) {
+		log_error("there is no image %s in %s; dstack-host image list shows those that are "
+			  "there", name, setting(&c->settings, KEY_IMAGE_DIR));
+		return EXIT_FAILED;
+	}
 	if (dir < 0)
 		return cmd_failed(dir, "open %s", path);
 	r = image_verify(dir, a ? a->digest : NULL, &facts, &trouble);
+	r = image_verify_simulated(c, dir, r, &facts, &trouble);
 	if (r < 0)
 		return cmd_failed(r, "verify %s", path);
-	if (r) {
-		log_error("%s is not as it should be: %s; to bring it again: sudo dstack-host image pull "
-			  "--replace %s", path, trouble, name);
-		return EXIT_FAILED;
-	}
-	printf("%-20s whole, %llu MiB, digest %s%s\n", name,
-	       (unsigned long long)(facts.bytes >> 20), facts.digest,
-	       a ? "" : " (no manifest knows it: whole, but of unknown origin)");
+	image_looked_at(c, path);
+	if (r)
+		return say_damage(path, a, image_is_simulated(c, facts.simulated), trouble);
+	say_whole(name, &facts, a);
 	if (facts.unbound)
 		log_warning("%s/%s: no digest of the image tells anything of this file", path,
 			    facts.unbound);
@@ -136,6 +194,11 @@ static int verify(const struct image_ctx *c, char *names[], int n)
 	for (int i = 0; i < n; i++)
 		if (!image_is_name(names[i]))
 			return cmd_usage_error(&cmd_image, "\"%.64s\" is no name of an image", names[i]);
+	if (!n && !l.n) {
+		log_error("there is no image in %s; to bring the one of the settings: sudo dstack-host "
+			  "image pull", setting(&c->settings, KEY_IMAGE_DIR));
+		return EXIT_FAILED;
+	}
 	for (size_t i = 0; i < (n ? (size_t)n : l.n); i++)
 		if (verify_one(c, n ? names[i] : l.items[i].name) != EXIT_FINE)
 			code = EXIT_FAILED;
@@ -310,7 +373,13 @@ const struct command cmd_image = {
 	.name = "image",
 	.usage = "list [--json] | pull [NAME|VERSION|URL|FILE|DIR] [--digest HEX] [--sha256 HEX]\n"
 		 "       [--replace] [--missing] [--timeout SECONDS] | verify [NAME...] | rm NAME... |\n"
-		 "       gc [--dry-run]",
+		 "       gc [--dry-run]\n"
+		 "  list    what is here and who needs it; what is known and not here\n"
+		 "  pull    fetches, verifies, shows it to the VMM; without a word the one of IMAGE_VERSION\n"
+		 "          --replace: in the place of a damaged one; a machine's sealed disk still opens\n"
+		 "  verify  looks at every byte of all images, or of those named; exit 1: one is not whole\n"
+		 "  rm, gc  keep what a virtual machine, the settings or the KMS need; gc removes only what\n"
+		 "          pull could bring again",
 	.summary = "Brings guest images onto this host, verifies and removes them.",
 	.run = run,
 };

@@ -468,7 +468,7 @@ def watched(folder, bad):
 
 
 def test_replace(report, program, work, image):
-    """A broken one is replaced when that is asked for, in one step; not while a machine needs it."""
+    """A broken one is replaced when that is asked for, in one step; not what is measured while a machine needs it."""
     data, bad = imaging.archive(image), []
     with place(program, work, image) as where, serving(data) as (_, url):
         where.know([url], data)
@@ -485,6 +485,8 @@ def test_replace(report, program, work, image):
         os.makedirs(machine)
         with open(machine + "/vm-manifest.json", "w", encoding="utf-8") as handle:
             handle.write('{"name": "app", "image": "%s"}' % imaging.NAME)
+        with open(folder + "/bzImage", "r+b") as handle:
+            handle.write(b"changed")
         for words in (["pull", "9.9.9", "--replace"], ["rm", imaging.NAME]):
             needed = where.run(*words)
             if needed.returncode != 1 or "the virtual machine app" not in needed.stderr:
@@ -497,7 +499,7 @@ def test_replace(report, program, work, image):
         bad += is_there(where) + ([] if done.returncode == 0 else [done.stderr])
         done = where.run("gc")
         bad += [] if done.returncode == 0 and not where.seen() else [f"gc: {done.stdout} {done.stderr}"]
-    report.ok(not bad, "replaced in one step, never under a machine; removed when nobody needs it", bad)
+    report.ok(not bad, "replaced in one step, never what a machine measures; removed when nobody needs it", bad)
 
 
 def test_record(report, program, work, image):

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "host/image/image-digest.h"
-#include "host/check/image-record.h"
+#include "host/image/image-record.h"
 #include "host/render/render.h"
 #include "host/tomlread.h"
 #include "host/vmm/vmm.h"
@@ -161,8 +161,8 @@ static void touch(const struct fixture *f, const char *path)
 }
 
 ARRANGE(large, put_large(f, 1);)
-ARRANGE(large_read, put_large(f, 1); assert_int_equal(image_record_make(&h->root, &h->settings), 0);)
-ARRANGE(large_other, put_large(f, 0); assert_int_equal(image_record_make(&h->root, &h->settings), 0);)
+ARRANGE(large_read, put_large(f, 1); assert_int_equal(image_record_make(&h->root, IMAGE_PATH), 0);)
+ARRANGE(large_other, put_large(f, 0); assert_int_equal(image_record_make(&h->root, IMAGE_PATH), 0);)
 ARRANGE(large_touched, large_read(h, v, f); touch(f, IMAGE_PATH "/bzImage");)
 ARRANGE(large_replaced, large_read(h, v, f); char from[512], to[512];
 	put(f, "/new", get(f, IMAGE_PATH "/bzImage"), 1);
@@ -303,18 +303,38 @@ static void what_was_not_hashed_is_said(void **state)
 static void what_was_changed_this_moment_is_read_again(void **state)
 {
 	const struct fixture *f = *state;
-	_cleanup_settings_ struct settings s = { 0 };
 	struct stat st;
 	struct timespec now;
 
 	put_large(f, 1);
-	assert_int_equal(settings_load(&f->root, &s), 0);
-	assert_int_equal(image_record_make(&f->root, &s), 0);
+	assert_int_equal(image_record_make(&f->root, IMAGE_PATH), 0);
 	assert_non_null(strstr(must(get(f, IMAGE_RECORD)), IMAGE_PATH "/bzImage\n"));
 	clock_gettime(CLOCK_REALTIME, &now);
 	assert_int_equal(fstatat(f->root.fd, &(IMAGE_PATH "/bzImage")[1], &st, 0), 0);
 	assert_true((now.tv_sec - st.st_ctim.tv_sec) * 1000 +
 		    (now.tv_nsec - st.st_ctim.tv_nsec) / 1000000 >= 99);
+}
+
+static int is_on_record(const struct fixture *f, const char *path)
+{
+	_cleanup_free_ char *line = xasprintf(" %s\n", path);
+
+	return strstr(must(get(f, IMAGE_RECORD)), line) != NULL;
+}
+
+static void what_is_known_of_another_image_stays_while_it_is_true(void **state)
+{
+	const struct fixture *f = *state;
+	static const char kernel[] = IMAGE_PATH "/bzImage", other[] = "/var/lib/dstack/images/other";
+
+	put_large(f, 1);
+	assert_int_equal(image_record_make(&f->root, IMAGE_PATH), 0);
+	put_text(f, "/var/lib/dstack/images/other/sha256sum.txt", "");
+	assert_int_equal(image_record_make(&f->root, other), 0);
+	assert_true(is_on_record(f, kernel));
+	touch(f, kernel);
+	assert_int_equal(image_record_make(&f->root, other), 0);
+	assert_false(is_on_record(f, kernel));
 }
 
 static void an_unknown_key_has_its_line(void **state)
@@ -411,6 +431,7 @@ static void digests_take_facts(void **state _unused_)
 	with_root(an_override_is_named_and_not_its_value),                               \
 		with_root(what_was_not_hashed_is_said), \
 		with_root(what_was_changed_this_moment_is_read_again), \
+		with_root(what_is_known_of_another_image_stays_while_it_is_true), \
 		with_root(an_unknown_key_has_its_line), \
 		with_root(an_open_api_is_said_to_be_shut), with_root(knows_what_is_rendered), \
 		cmocka_unit_test(digests_take_facts),

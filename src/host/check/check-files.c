@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "host/check/check-files.h"
 #include "host/image/image-digest.h"
-#include "host/check/image-record.h"
+#include "host/image/image-record.h"
 #include "host/kms/kms-view.h"
 #include "host/kms/kms.h"
 

@@ -9,7 +9,7 @@
 
 #include "base/alloc.h"
 #include "host/check/checks-vmm.h"
-#include "host/check/image-record.h"
+#include "host/image/image-record.h"
 #include "host/kms/kms.h"
 #include "host/vmm/vmdir.h"
 

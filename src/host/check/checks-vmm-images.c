@@ -12,7 +12,7 @@
 #include "base/fileio.h"
 #include "host/check/check-files.h"
 #include "host/check/checks-vmm.h"
-#include "host/check/image-record.h"
+#include "host/image/image-record.h"
 #include "host/vmm/vmm.h"
 
 /* --- image.files --- */
@@ -73,7 +73,7 @@ static void fix_of(const char *dir, const char *outcome, struct verdict *r)
 	if (strcmp(outcome, "lacks") == 0)
 		verdict_fix(r, "sudo dstack-host image pull --replace");
 	else if (strcmp(outcome, "unverified") != 0)
-		verdict_fix(r, "sudo sh -c 'cd %s && sha256sum -c sha256sum.txt'", dir);
+		verdict_fix(r, "sudo dstack-host image verify %s", strrchr(dir, '/') + 1);
 }
 
 const char *eval_image_files(const struct check_view *v, struct verdict *r)

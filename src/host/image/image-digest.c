@@ -70,6 +70,7 @@ void image_digest_metadata(const struct peer_reply *reply, struct peer_emit *emi
 	static const char *const members[] = { "bios", "kernel", "initrd", "rootfs" };
 	json_t *doc = json_read(reply->body, reply->len, JSON_REJECT_DUPLICATES);
 	const char *cmdline = json_string_value(json_object_get(doc, "cmdline"));
+	const char *made_by = json_string_value(json_object_get(doc, "git_revision"));
 
 	if (!json_is_object(doc))
 		peer_fact(emit, "bad", "no JSON object");
@@ -86,6 +87,8 @@ void image_digest_metadata(const struct peer_reply *reply, struct peer_emit *emi
 	}
 	if (json_is_true(json_object_get(doc, "shared_ro")))
 		peer_fact(emit, "shared_ro", "yes");
+	if (made_by && strcmp(made_by, "simulated") == 0)
+		peer_fact(emit, "simulated", "yes");
 	json_decref(doc);
 }
 

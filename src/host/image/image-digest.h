@@ -9,7 +9,8 @@ void image_digest_sums(const struct peer_reply *reply, struct peer_emit *emit);
 /* metadata.json: "shared_ro" where guests cannot write to what the host gives them. */
 void image_digest_share(const struct peer_reply *reply, struct peer_emit *emit);
 /* metadata.json: "bios", "kernel", "initrd", "rootfs", the names of files; "cmdline" where it
- * has one, and from that "rootfs_hash" and "rootfs_size"; "shared_ro". */
+ * has one, and from that "rootfs_hash" and "rootfs_size"; "shared_ro"; "simulated" where
+ * dstack-host-sim says that it has made it. */
 void image_digest_metadata(const struct peer_reply *reply, struct peer_emit *emit);
 /* digest.txt: "digest". */
 void image_digest_digest(const struct peer_reply *reply, struct peer_emit *emit);

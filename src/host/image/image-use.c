@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "host/image/image-digest.h"
 #include "host/image/image-stage.h"
 #include "host/image/image-tar.h"
 #include "host/image/image-verify.h"
@@ -127,6 +128,19 @@ static int compare(const void *a, const void *b)
 		      ((const struct installed_image *)b)->name);
 }
 
+static int says_simulated(const struct root *root, const struct settings *s, const char *name)
+{
+	struct foreign_file file = {
+		.path = xasprintf("%s/%s/metadata.json", setting(s, KEY_IMAGE_DIR), name),
+		.digest = image_digest_metadata,
+	};
+	int r = foreign_read(root, &file, 1);
+
+	r = r == 0 && !file.error && peer_get(&file.answer, "simulated");
+	foreign_free(&file, 1);
+	return r;
+}
+
 static int add_image(const struct root *root, const struct settings *s, const struct manifest *m,
 		     int dir, struct installed_image *ret)
 {
@@ -137,6 +151,7 @@ static int add_image(const struct root *root, const struct settings *s, const st
 		*ret->digest = '\0';
 	ret->known = a && *ret->digest && strcmp(a->digest, ret->digest) == 0;
 	ret->fetchable = ret->known && a->n_urls;
+	ret->simulated = !ret->known && says_simulated(root, s, ret->name);
 	return image_user(root, s, ret->name, &ret->user);
 }
 

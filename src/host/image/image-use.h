@@ -15,6 +15,7 @@ struct installed_image {
 	char *user;		     /* one who needs it; NULL: nobody */
 	int known;		     /* a manifest has it, with this digest */
 	int fetchable;		     /* and tells from where */
+	int simulated;		     /* none has it, and dstack-host-sim says to have made it */
 };
 
 struct image_list {

@@ -32,6 +32,7 @@ struct verifying {
 	struct peer_answer text[N_TEXTS];
 	struct hash_job jobs[JOBS_MAX];
 	size_t n_jobs;
+	int lacks_some; /* a file that is not there is no trouble */
 	char **trouble;
 };
 
@@ -62,7 +63,8 @@ static int open_in(int dir, const char *name, uint64_t *size)
 	return fd;
 }
 
-static int read_texts(struct verifying *v)
+/* The first `n`. */
+static int read_texts(struct verifying *v, size_t n)
 {
 	static void (*const digests[N_TEXTS])(const struct peer_reply *, struct peer_emit *) = {
 		image_digest_sums, image_digest_metadata, image_digest_digest
@@ -71,7 +73,7 @@ static int read_texts(struct verifying *v)
 	uint64_t size;
 	int r;
 
-	for (int i = 0; i < N_TEXTS; i++) {
+	for (size_t i = 0; i < n; i++) {
 		v->fds[i] = open_in(v->dir, text_names[i], &size);
 		if (v->fds[i] < 0)
 			return wrong(v, "%s: %s", text_names[i], strerror(-v->fds[i]));
@@ -80,8 +82,8 @@ static int read_texts(struct verifying *v)
 						     .max_body = TEXT_MAX,
 						     .digest = digests[i] };
 	}
-	r = peer_ask(requests, N_TEXTS, v->text);
-	for (int i = 0; r == 0 && i < N_TEXTS; i++)
+	r = peer_ask(requests, n, v->text);
+	for (size_t i = 0; r == 0 && i < n; i++)
 		if (v->text[i].error != PEER_OK || peer_get(&v->text[i], "bad"))
 			return wrong(v, "%s is %s", text_names[i],
 				     v->text[i].error != PEER_OK ? "too long or cannot be read" :
@@ -98,6 +100,8 @@ static int add_job(struct verifying *v, const char *name, const char *hash, uint
 	if (hash_parse(hash, job->want) < 0)
 		return wrong(v, "the hash of %s is none", name);
 	job->fd = open_in(v->dir, name, &job->size);
+	if (job->fd == -ENOENT && v->lacks_some)
+		return 0;
 	if (job->fd < 0)
 		return wrong(v, "%s: %s", name, strerror(-job->fd));
 	job->name = name;
@@ -187,10 +191,11 @@ static int look_for_others(struct verifying *v, struct image_facts *ret)
 static int verify(struct verifying *v, const char *digest, struct image_facts *ret)
 {
 	const char *own;
-	int r = read_texts(v);
+	int r = read_texts(v, N_TEXTS);
 
 	if (r)
 		return r;
+	ret->simulated = peer_get(&v->text[TEXT_METADATA], "simulated") != NULL;
 	own = peer_get(&v->text[TEXT_DIGEST], "digest");
 	if (!own || strlen(own) != SHA256_HEX)
 		return wrong(v, "digest.txt has no digest");
@@ -210,19 +215,31 @@ static int verify(struct verifying *v, const char *digest, struct image_facts *r
 	return r;
 }
 
-int image_verify(int dir, const char *digest, struct image_facts *ret, char **trouble)
+static int verify_measured(struct verifying *v, const char *digest)
+{
+	int r = read_texts(v, TEXT_SUMS + 1);
+
+	if (r == 0)
+		r = add_files(v, digest);
+	return r ? r : hash_all(v->jobs, v->n_jobs, v->trouble);
+}
+
+static struct verifying *begin(int dir, char **trouble)
 {
 	struct verifying *v = xcalloc(1, sizeof(*v));
-	int r = hash_load();
 
-	*ret = (struct image_facts){ 0 };
 	*trouble = NULL;
 	v->dir = dir;
 	v->trouble = trouble;
 	for (int i = 0; i < N_TEXTS; i++)
 		v->fds[i] = -1;
-	if (r == 0)
-		r = verify(v, digest, ret);
+	return v;
+}
+
+static int end(struct verifying *v, int r)
+{
+	char *trouble = *v->trouble;
+
 	for (size_t i = 0; i < v->n_jobs; i++)
 		close(v->jobs[i].fd);
 	for (int i = 0; i < N_TEXTS; i++)
@@ -231,8 +248,26 @@ int image_verify(int dir, const char *digest, struct image_facts *ret, char **tr
 	peer_answers_free(v->text, N_TEXTS);
 	free(v);
 	if (r == 1)
-		utf8_clean(*trouble);
+		utf8_clean(trouble);
 	return r;
+}
+
+int image_verify(int dir, const char *digest, struct image_facts *ret, char **trouble)
+{
+	struct verifying *v = begin(dir, trouble);
+	int r = hash_load();
+
+	*ret = (struct image_facts){ 0 };
+	return end(v, r ? r : verify(v, digest, ret));
+}
+
+int image_verify_measured(int dir, const char *digest, char **trouble)
+{
+	struct verifying *v = begin(dir, trouble);
+	int r = hash_load();
+
+	v->lacks_some = 1;
+	return end(v, r ? r : verify_measured(v, digest));
 }
 
 int image_read_digest(int dir, char ret[SHA256_HEX + 1])

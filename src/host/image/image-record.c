@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The guest image's large files, read once. */
-#include "host/check/image-record.h"
+#include "host/image/image-record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -116,20 +116,47 @@ static int read_file(const struct root *root, const char *path, struct strbuf *o
 	return -EBUSY;
 }
 
-static int put(const struct root *root, const struct strbuf *text)
+/* Is it none of `dir`, and still true? */
+static int is_kept(const struct root *root, const char *line, const char *dir)
 {
-	const struct file_spec spec = { text->data ? text->data : "", text->len, 0644, (uid_t)-1,
-					(gid_t)-1 };
+	const char *slash = strchr(line, '/');
+	_cleanup_free_ char *path = slash ? xstrndup(slash, strcspn(slash, "\n")) : NULL;
+	_cleanup_free_ char *who = NULL;
+	_cleanup_close_ int fd = -1;
+	size_t len = strlen(dir);
+	struct stat st;
+
+	if (!path || slash - line < SHA256_HEX || (strncmp(path, dir, len) == 0 && path[len] == '/'))
+		return 0;
+	fd = root_openat(root, path, O_PATH | O_CLOEXEC, 0);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return 0;
+	who = identity(&st, path);
+	return strncmp(line + SHA256_HEX, who, strlen(who)) == 0;
+}
+
+/* `text` is all of what is in `dir`; the others' lines come to it. */
+static int put(const struct root *root, const char *dir, struct strbuf *text)
+{
+	_cleanup_free_ char *record = NULL;
 	_cleanup_close_ int lock = -1;
+	struct file_spec spec = { .mode = 0644, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	int r = lock_take(root, LOCK_SECONDS, &lock);
 
-	r = r < 0 ? r : file_replace(root, IMAGE_RECORD, &spec);
+	if (r < 0)
+		return r;
+	record = image_record_load(root);
+	for (const char *at = record, *end; at && (end = strchr(at, '\n')); at = end + 1)
+		if (is_kept(root, at, dir))
+			sb_addf(text, "%.*s", (int)(end + 1 - at), at);
+	spec.data = text->data ? text->data : "";
+	spec.len = text->len;
+	r = file_replace(root, IMAGE_RECORD, &spec);
 	return r < 0 ? r : 0;
 }
 
-int image_record_make(const struct root *root, const struct settings *s)
+int image_record_make(const struct root *root, const char *dir)
 {
-	_cleanup_free_ char *dir = image_directory(s);
 	struct foreign_file list = { .path = xasprintf("%s/sha256sum.txt", dir),
 				     .digest = image_digest_sums };
 	_cleanup_strbuf_ struct strbuf out = { 0 };
@@ -149,5 +176,5 @@ int image_record_make(const struct root *root, const struct settings *s)
 			log_warning("%s: %s", path, strerror(-e));
 	}
 	foreign_free(&list, 1);
-	return r < 0 ? r : put(root, &out);
+	return r < 0 ? r : put(root, dir, &out);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What the guest image's files hash to. Large ones would take longer than all other checks
- * together: they are read when somebody asks for it (`check --full`), and that is true of them
- * for as long as device, inode, size and both times stay what they were.
+ * together: they are read when somebody asks for it (`image pull`, `image verify`, `check --full`),
+ * and that is true of them for as long as device, inode, size and both times stay what they were.
  */
 #pragma once
 
@@ -25,6 +25,6 @@ char *image_record_load(const struct root *root) _must_check_;
 /* 0, IMAGE_UNREAD or -errno. */
 int image_hash(const struct root *root, const char *path, const char *record,
 	       char ret[SHA256_HEX + 1]) _must_check_;
-/* Reads every large file that sha256sum.txt lists, as long as it takes; what cannot be read has
- * no line afterwards. 0 or -errno. */
-int image_record_make(const struct root *root, const struct settings *s) _must_check_;
+/* Reads every large file that the sha256sum.txt in `dir` lists, as long as it takes; what cannot
+ * be read has no line afterwards. Lines of other images stay while they are true. 0 or -errno. */
+int image_record_make(const struct root *root, const char *dir) _must_check_;
