@@ -23,6 +23,7 @@ static const struct command *const commands[] = {
 	&cmd_status,  &cmd_check,   &cmd_up,	  &cmd_config,	&cmd_secret,  &cmd_render,
 	&cmd_report,  &cmd_diff,    &cmd_metrics, &cmd_compose, &cmd_devices, &cmd_kms,
 	&cmd_image,   &cmd_measure, &cmd_drain,   &cmd_apply,   &cmd_await,	&cmd_guard,   &cmd_supervisor_gate,
+	&cmd_key_provider,
 };
 
 static void help(void)

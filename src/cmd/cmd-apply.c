@@ -2,6 +2,7 @@
 /* dstack-host apply: what dstack-host-start.service runs after apt, a change and at boot. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -9,6 +10,7 @@
 #include "cmd/cmd.h"
 #include "host/apply.h"
 #include "host/conf/secrets.h"
+#include "host/probe/key-provider.h"
 #include "host/vmm/drain.h"
 
 static struct timespec changed_at(const struct root *root, const char *path)
@@ -45,8 +47,21 @@ static struct rendered rendered_for(const struct cmd_ctx *ctx, const char *name,
 	return ret;
 }
 
-static int refresh_one(const struct cmd_ctx *ctx, struct units *u, const struct consumer *c,
-		       const struct render_result *results, size_t n)
+/* A restart stops first, and its unit looks only then. */
+static int may_restart(const struct cmd_ctx *ctx, const struct settings *s, const char *unit)
+{
+	_cleanup_free_ char *why = NULL;
+
+	if (strcmp(unit, KEY_PROVIDER_UNIT) != 0)
+		return 1;
+	why = key_provider_start_refused(&ctx->root, s);
+	if (why)
+		log_warning("%s keeps its old settings and runs on: %s", unit, why);
+	return !why;
+}
+
+static int refresh_one(const struct cmd_ctx *ctx, const struct settings *s, struct units *u,
+		       const struct consumer *c, const struct render_result *results, size_t n)
 {
 	_cleanup_unit_state_ struct unit_state state = { 0 };
 	struct rendered rendered = rendered_for(ctx, c->target, results, n);
@@ -57,7 +72,7 @@ static int refresh_one(const struct cmd_ctx *ctx, struct units *u, const struct 
 	/* Failed with the old settings: the new ones get a fresh try with the target. */
 	if (state.active && strcmp(state.active, "failed") == 0)
 		return units_do(u, UNIT_RESET_FAILED, c->unit);
-	if (!consumer_is_stale(&state, &rendered))
+	if (!consumer_is_stale(&state, &rendered) || !may_restart(ctx, s, c->unit))
 		return 0;
 	log_info("%s takes its new settings", c->unit);
 	return units_do(u, c->verb, c->unit);
@@ -80,7 +95,8 @@ static int start_host(struct units *u)
 	return r < 0 ? cmd_failed(r, "start dstack-host.target") : EXIT_FINE;
 }
 
-static int refresh(const struct cmd_ctx *ctx, const struct render_result *results, size_t n)
+static int refresh(const struct cmd_ctx *ctx, const struct settings *s,
+		   const struct render_result *results, size_t n)
 {
 	_cleanup_units_ struct units *u = NULL;
 	int r = units_open(&ctx->root, &u);
@@ -92,7 +108,7 @@ static int refresh(const struct cmd_ctx *ctx, const struct render_result *result
 	if (r < 0)
 		return cmd_failed(r, "reach systemd");
 	for (size_t i = 0; i < n_consumers; i++) {
-		r = refresh_one(ctx, u, &consumers[i], results, n);
+		r = refresh_one(ctx, s, u, &consumers[i], results, n);
 		if (r < 0)
 			log_warning("%s: %s", consumers[i].unit, strerror(-r));
 	}
@@ -140,7 +156,7 @@ static int run(const struct cmd_ctx *ctx, int argc, char *argv[] _unused_)
 	code = render_everything(ctx, &rc, &results, &n);
 	/* Nothing was planned: who runs with what is not known, so nobody is restarted. */
 	if (results) {
-		int started = refresh(ctx, results, n);
+		int started = refresh(ctx, &s, results, n);
 
 		code = code == EXIT_FINE ? started : code;
 	}

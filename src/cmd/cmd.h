@@ -44,6 +44,7 @@ extern const struct command cmd_image;
 extern const struct command cmd_drain;
 extern const struct command cmd_apply;
 extern const struct command cmd_await;
+extern const struct command cmd_key_provider;
 extern const struct command cmd_guard;
 extern const struct command cmd_supervisor_gate;
 

@@ -31,7 +31,7 @@ is "version" 0 '^dstack-host [0-9]' "$host" --version
 is "no command" 2 'no command' "$host"
 is "unknown command" 2 'no command "frobnicate"' "$host" frobnicate
 is "unknown option" 2 '' "$host" --frobnicate
-is "every verb has --help" 0 '^$' sh -c "for v in config secret render compose devices status up kms image measure drain; do '$host' \$v --help >/dev/null || echo \$v; done"
+is "every verb has --help" 0 '^$' sh -c "for v in config secret render compose devices status up kms image measure drain key-provider; do '$host' \$v --help >/dev/null || echo \$v; done"
 is "root that is not there" 1 'no-such' "$host" --root "$root/no-such" config list
 is "get before anything is set" 1 'DOMAIN is not set; sudo dstack-host config set' h config get DOMAIN
 is "set" 0 'changed' h config set DOMAIN=example.org PCCS_PORT=8082
@@ -64,6 +64,16 @@ is "validate says the same line" 3 'host.conf:1: VMM_CID_START: not a guest CID 
 is "what does not read that key is rendered" 0 '^$' h render pccs
 is "output that cannot be written fails" 1 'cannot write the output' sh -c "'$host' --root '$root' config get DOMAIN_ 2>/dev/null; '$host' --help > /dev/full"
 is "apply without systemd" 0 'systemd does not run here' sh -c "echo DOMAIN=a.example > '$root/etc/dstack/host.conf'; '$host' --root '$root' apply"
+id=sha256:$(printf '%064d' 7)
+is "a key provider starts where nothing is sealed" 0 '^$' h key-provider gate
+mkdir -p "$root/var/lib/dstack/vm/7/shared"
+echo '{"local_key_provider_enabled": true}' >"$root/var/lib/dstack/vm/7/shared/app-compose.json"
+is "none starts where nobody knows which has sealed" 1 'not started: which image has sealed is not known' h key-provider gate
+is "what is recorded is an image id" 2 'ID is sha256: and 64' h key-provider record "${id}0"
+is "nor a name" 2 'ID is sha256: and 64' h key-provider record k:latest
+is "the operator records one" 0 "recorded $id; before it was none" h key-provider record "$id"
+is "none starts where Docker cannot be asked" 1 "cannot be told, and $id has sealed" h key-provider gate
+rm -r "$root/var/lib/dstack/vm" "$root/var/lib/dstack/kms"
 is "await ends with the process that is to answer" 1 'ended before it answered' sh -c "sleep 0.3 & exec '$host' --root '$root' await supervisor --pid \$!"
 is "blanks around the sign" 3 'without blanks' h config set DOMAIN = example.org
 is "measure says what it lacks" 2 'name a machine' h measure

@@ -67,6 +67,34 @@ def break_one(box, case):
     assert well(rows) and rows[case.check]["status"] in ("ok", "skip"), f"after {row['fix']!r}:\n{shown(failing(rows))}"
 
 
+def only_what_has_sealed(box):
+    """The image's name is given to another image, which claims to be no simulation."""
+    name, unit, record = "gramine-sealing-key-provider", "dstack-key-provider.service", "/var/lib/dstack/kms/key-provider"
+    container = ["docker", "inspect", "-f", "{{.Id}} {{.Image}} {{.State.StartedAt}}", name]
+    before = box.run(container).stdout
+    image = before.split()[1]
+    box.run(["rm", record])
+    box.run("docker commit --change 'LABEL org.dstack.simulated=false' "
+            f"{name} dstack-sim/{name}:latest; touch /run/dstack/key-provider/docker-compose.yaml")
+    told = f"docker tag {image} dstack-sim/{name}:latest"
+    try:
+        applied = box.run(["dstack-host", "apply"], timeout=120)
+        assert told in applied.stdout + applied.stderr, applied
+        box.run(settled(unit), timeout=120)
+        box.run(["systemctl", "is-active", unit])
+        assert box.run(container).stdout == before, "apply touched the container"
+        assert box.run(["cat", record]).stdout == f"{image}\nsimulated\n"
+        assert box.run(["systemctl", "restart", unit], check=False, timeout=120).code != 0
+        journal = box.run(["journalctl", "--no-pager", "-b", "-o", "cat", "-u", unit]).stdout
+        assert f"so it is not started: dstack-sim/{name}:latest is " in journal and told in journal, journal
+        assert box.run(container).stdout.split()[:2] == before.split()[:2], "the container was replaced"
+    finally:
+        box.run(told)
+        box.run(f"systemctl reset-failed {unit}; systemctl start {unit}", timeout=120)
+    box.run(["dstack-host", "await", "key-provider"], timeout=60)
+    assert box.run(container).stdout.split()[:2] == before.split()[:2]
+
+
 def tell():
     release = "bookworm"
     story = Story("check", release)
@@ -88,6 +116,10 @@ def tell():
         assert not failing(rows), shown(failing(rows))
         assert any(row["outcome"] == "privilege" for row in rows.values())
         assert any(row["status"] == "ok" for row in rows.values())
+
+    @story.step("no other key provider takes the place of the one that sealed", independent=True)
+    def _(box):
+        only_what_has_sealed(box)
 
     word = os.environ.get("DSTACK_BREAK", "")  # while one is at work on a case
     for case in (case for case in breaks.CASES if word in f"{case.name} {case.check}"):

@@ -24,6 +24,7 @@ check "nothing ties itself to the supervisor" "$(grep -rnE '^(Wants|Requires|Bin
 check "the VMM's unit sets no Group=" "$(grep -n '^Group=' units/dstack-vmm.service)"
 check "only the starter has [Install]" "$(grep -rl '^\[Install\]' units | grep -v dstack-host-start.service)"
 check "components wait for host.conf" "$(for u in vmm front registry key-provider kms supervisor; do grep -q '^ConditionPathExists=/etc/dstack/host.conf' "units/dstack-$u.service" || echo "$u"; done)"
+check "nothing is between the look at the key provider's image and its start" "$(grep -A1 '^ExecStartPre=/usr/sbin/dstack-host key-provider gate$' units/dstack-key-provider.service | grep -q '^ExecStart=/usr/lib/dstack-host/key-provider-compose up -d$' || echo 'no gate before ExecStart=')"
 check "no unit sets RUST_BACKTRACE" "$(grep -rn RUST_BACKTRACE units)"
 check "no RuntimeDirectory=dstack (it would be deleted under the others)" "$(grep -rnE '^RuntimeDirectory=dstack$' units)"
 check "a verified KMS is made known to the guard" "$(has dstack-kms.service 'ExecStartPost=-/usr/bin/systemctl reload dstack-guard.service'; has dstack-guard.service 'ExecReload=+/usr/sbin/dstack-host render guard')"

@@ -55,6 +55,9 @@ static void container(void **state _unused_)
 	assert_facts(digest_inspect, 200, body,
 		     "id=sha256:11;image=r/a:1;started=2025-12-09T10:00:00Z;restart=always;"
 		     "restarts=2;pid=4242;privileged=yes;mount=/c bind /a b;");
+	assert_facts(digest_inspect, 200,
+		     "{\"State\":{},\"Config\":{\"Labels\":{\"org.dstack.simulated\":\"true\"}}}",
+		     "simulated=yes;");
 	assert_facts(digest_inspect, 404, "{\"message\":\"No such container: aesmd\"}", "");
 	assert_facts(digest_inspect, 200, "[]", "bad=the answer is no container;");
 	assert_facts(digest_inspect, 200, "{\"State\":[],\"Config\":3,\"Mounts\":{}}",
@@ -64,6 +67,12 @@ static void container(void **state _unused_)
 static void image(void **state _unused_)
 {
 	assert_facts(digest_image, 200, "{\"Id\":\"sha256:11\",\"RepoTags\":[]}", "id=sha256:11;");
+	assert_facts(digest_image, 200,
+		     "{\"Id\":\"i\",\"Config\":{\"Labels\":{\"org.dstack.simulated\":\"true\"}}}",
+		     "id=i;simulated=yes;");
+	assert_facts(digest_image, 200,
+		     "{\"Id\":\"i\",\"Config\":{\"Labels\":{\"org.dstack.simulated\":\"false\"}}}",
+		     "id=i;");
 	assert_facts(digest_image, 404, "{\"message\":\"No such image: k\"}", "");
 	assert_facts(digest_image, 200, "{\"Id\":7}", "bad=the answer is no image;");
 	assert_facts(digest_image, 200, "[]", "bad=the answer is no image;");

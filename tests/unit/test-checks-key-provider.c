@@ -136,6 +136,11 @@ static void stopped(struct host *h)
 	set_unit(h, "key-provider", "inactive", "dead");
 }
 
+CASE(nothing_sealed)
+{
+	nothing_recorded(h, v, f);
+	assert_int_equal(unlinkat(f->root.fd, &(KMS_CA)[1], 0), 0);
+}
 CASE(tag_moved)
 {
 	set_text(&h->settings.v[KEY_KEY_PROVIDER_IMAGE].value, TAG);
@@ -151,6 +156,36 @@ CASE(tag_moved_unrecorded)
 {
 	tag_moved(h, v, f);
 	nothing_recorded(h, v, f);
+	put_text(f, KMS_RECORD, "{}");
+}
+/* No KMS is needed for a disk to be sealed. */
+CASE(tag_moved_under_a_machine)
+{
+	tag_moved(h, v, f);
+	nothing_sealed(h, v, f);
+	put_text(f, "/var/lib/dstack/vm/7/shared/app-compose.json",
+		 "{\"local_key_provider_enabled\": true}");
+}
+CASE(tag_moved_and_nothing_sealed)
+{
+	tag_moved(h, v, f);
+	nothing_sealed(h, v, f);
+	put_text(f, "/var/lib/dstack/vm/7/shared/app-compose.json", "{\"kms_enabled\": true}");
+}
+CASE(tag_moved_to_a_simulation)
+{
+	tag_moved(h, v, f);
+	fact(h, PROBE_SEALING_IMAGE, "simulated", "yes");
+}
+CASE(simulation_upgraded)
+{
+	tag_moved_to_a_simulation(h, v, f);
+	put_text(f, "/var/lib/dstack/kms/key-provider", "sha256:22\nsimulated\n");
+}
+CASE(simulation_becomes_real)
+{
+	tag_moved(h, v, f);
+	put_text(f, "/var/lib/dstack/kms/key-provider", RUNNING "\nsimulated\n");
 }
 CASE(tag_kept_unrecorded)
 {
@@ -184,7 +219,7 @@ CASE(stopped_and_moved) { stopped(h); here_is(h, 200, OTHER); }
 CASE(gone_and_nothing_sealed)
 {
 	stopped(h);
-	nothing_recorded(h, v, f);
+	nothing_sealed(h, v, f);
 	answer(h, PROBE_SEALING_INSPECT, 404);
 	here_is(h, 404, NULL);
 }
@@ -213,8 +248,14 @@ static const struct {
 	{ "key-provider.qcnl", tag_moved_unrecorded,
 	  "do not start the key provider: " TAG " is " OTHER " here; first give the name back to the "
 	  "image that has sealed: sudo docker tag " RUNNING " " TAG },
+	{ "key-provider.qcnl", tag_moved_under_a_machine,
+	  "do not start the key provider: " TAG " is " OTHER " here; first" },
+	{ "key-provider.qcnl", tag_moved_and_nothing_sealed, RESTART },
+	{ "key-provider.qcnl", tag_moved_to_a_simulation, "do not start the key provider: " TAG },
+	{ "key-provider.qcnl", simulation_upgraded, RESTART },
+	{ "key-provider.qcnl", simulation_becomes_real, "do not start the key provider: " TAG },
 	{ "key-provider.qcnl", digest_moved, "do not start the key provider: r.example/k@sha256:" },
-	{ "key-provider.qcnl", not_here, "do not start the key provider: what is r.example/k@" },
+	{ "key-provider.qcnl", not_here, "do not start the key provider: r.example/k@" },
 	{ "key-provider.qcnl", not_asked, "do not start the key provider: what is r.example/k@" },
 	{ "key-provider.qcnl", record_is_empty,
 	  "do not start the key provider: which image has sealed is not known" },

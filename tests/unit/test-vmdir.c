@@ -127,9 +127,13 @@ static void a_thousand_machines_are_read(void **state)
 	assert_string_equal(names[MANY - 1], "machine-1499");
 	put_text(f, VM_DIR "/vm-1400/vm-state.json", "{\"started\":true}");
 	assert_int_equal(vmdir_needs_key_provider(&f->root, VM_DIR), 0);
+	assert_int_equal(vmdir_has_sealed(&f->root, VM_DIR), 0);
 	put_text(f, VM_DIR "/vm-1400/shared/app-compose.json",
 		 "{\"local_key_provider_enabled\":true}");
 	assert_int_equal(vmdir_needs_key_provider(&f->root, VM_DIR), 1);
+	put_text(f, VM_DIR "/vm-1400/vm-state.json", "{\"started\":false}");
+	assert_int_equal(vmdir_needs_key_provider(&f->root, VM_DIR), 0);
+	assert_int_equal(vmdir_has_sealed(&f->root, VM_DIR), 1);
 	for (int i = 0; i < MANY; i++) {
 		free((char *)(uintptr_t)ids[i]);
 		free(names[i]);

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "host/check/check.h"
+#include "host/probe/key-provider.h"
 
-#define KEY_PROVIDER_UNIT "dstack-key-provider.service"
 /* What key_provider_gate() looks at. */
-#define KEY_PROVIDER_GATE (PROBE(PROBE_SEALING_INSPECT) | PROBE(PROBE_SEALING_IMAGE))
+#define KEY_PROVIDER_GATE KEY_PROVIDER_PROBES
 
 /* Where the fix of `r` starts or restarts the key provider: takes it back unless the image that
  * would be started is the one that has sealed, and says what differs. */

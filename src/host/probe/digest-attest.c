@@ -58,6 +58,15 @@ static void mount_fact(struct peer_emit *emit, json_t *mount)
 		peer_factf(emit, "mount", "%s %s %s", to, type, from);
 }
 
+static void simulated_fact(struct peer_emit *emit, json_t *config)
+{
+	const char *s = json_string_value(json_object_get(json_object_get(config, "Labels"),
+							  "org.dstack.simulated"));
+
+	if (s && strcmp(s, "true") == 0)
+		peer_fact(emit, "simulated", "yes");
+}
+
 void digest_inspect(const struct peer_reply *reply, struct peer_emit *emit)
 {
 	json_t *doc, *state, *config, *host, *mount;
@@ -73,6 +82,7 @@ void digest_inspect(const struct peer_reply *reply, struct peer_emit *emit)
 		peer_fact(emit, "bad", "the answer is no container");
 	string_fact(emit, "id", json_object_get(doc, "Image"));
 	string_fact(emit, "image", json_object_get(config, "Image"));
+	simulated_fact(emit, config);
 	string_fact(emit, "started", json_object_get(state, "StartedAt"));
 	string_fact(emit, "restart",
 		    json_object_get(json_object_get(host, "RestartPolicy"), "Name"));
@@ -100,5 +110,6 @@ void digest_image(const struct peer_reply *reply, struct peer_emit *emit)
 	if (doc && !json_is_string(json_object_get(doc, "Id")))
 		peer_fact(emit, "bad", "the answer is no image");
 	string_fact(emit, "id", json_object_get(doc, "Id"));
+	simulated_fact(emit, json_object_get(doc, "Config"));
 	json_decref(doc);
 }

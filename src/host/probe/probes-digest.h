@@ -9,5 +9,5 @@ void digest_processes(const struct peer_reply *reply, struct peer_emit *emit);
 void digest_rootcacrl(const struct peer_reply *reply, struct peer_emit *emit);
 /* "image", "id", "restart", "restarts", "pid", "started", "privileged"; "mount" = "TO TYPE FROM" */
 void digest_inspect(const struct peer_reply *reply, struct peer_emit *emit);
-/* "id" */
+/* "id", and as digest_inspect() does "simulated" where its label says so */
 void digest_image(const struct peer_reply *reply, struct peer_emit *emit);

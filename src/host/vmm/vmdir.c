@@ -66,7 +66,7 @@ static int says(const struct foreign_file *file, const char *fact)
 	return peer_get(&file->answer, fact) != NULL;
 }
 
-int vmdir_needs_key_provider(const struct root *root, const char *dir)
+static int any_sealed(const struct root *root, const char *dir, int started)
 {
 	struct machine_files list = { 0 };
 	int found = 0, r = list_machines(root, dir, &list);
@@ -74,11 +74,21 @@ int vmdir_needs_key_provider(const struct root *root, const char *dir)
 	if (r == 0)
 		r = foreign_read(root, list.items, list.n);
 	for (size_t i = 0; r == 0 && i < list.n; i += 2)
-		found |= says(&list.items[i], "started") &&
+		found |= (!started || says(&list.items[i], "started")) &&
 			 says(&list.items[i + 1], "local-key");
 	foreign_free(list.items, list.n);
 	free(list.items);
 	return r < 0 ? r : found;
+}
+
+int vmdir_needs_key_provider(const struct root *root, const char *dir)
+{
+	return any_sealed(root, dir, 1);
+}
+
+int vmdir_has_sealed(const struct root *root, const char *dir)
+{
+	return any_sealed(root, dir, 0);
 }
 
 int vmdir_sealed(const struct root *root, const char *dir, char ***ids, size_t *n)

@@ -11,6 +11,8 @@
 /* Is there a machine that the VMM will start by itself and that needs the local key provider
  * for its disk? 1, 0 or -errno; files that cannot be read count as yes: waiting is safe. */
 int vmdir_needs_key_provider(const struct root *root, const char *dir) _must_check_;
+/* The same of any machine, started or not. */
+int vmdir_has_sealed(const struct root *root, const char *dir) _must_check_;
 /* Ids of those whose disk the local key provider seals, *ids and each the caller's; what cannot
  * be read is none. 0 or -errno. */
 int vmdir_sealed(const struct root *root, const char *dir, char ***ids, size_t *n) _must_check_;
