@@ -33,7 +33,7 @@
 #define REST_MS 10000
 #define UNIT_MS 30000
 #define TICK_MS 100
-/* With --yes: who starts them faster than they end has them ended with the supervisor. */
+/* Who starts what was said yes to faster than it ends has it ended with the supervisor. */
 #define ROUNDS 5
 
 /* Has the operator said yes to these? */
@@ -201,26 +201,42 @@ static void shut_down(struct drain *d, const char *trouble)
 	drain_stop(d);
 }
 
+/* The VMM took those that are down already for ones that want to stay away, also after a boot. */
+static int give_up(struct drain *d, const char *more, int begun)
+{
+	_cleanup_free_ char *ended = NULL;
+
+	if (!begun) {
+		log_error("nothing was done");
+		return EXIT_FAILED;
+	}
+	log_error("the supervisor runs on, and so does %s", more);
+	ended = drain_give_back(d);
+	if (ended)
+		log_error("shut down already, and marked to start again: %s; to start it now: "
+			  "sudo systemctl restart dstack-vmm.service",
+			  ended);
+	return EXIT_FAILED;
+}
+
 /*
  * Looks again before and after: the VMM goes on to start what it is told to, while the operator
- * reads and while guests shut down. What he was not shown is not ended without another yes.
+ * reads and while guests shut down. What he was not shown is not ended without another yes, and
+ * what came back is asked again.
  */
 static int end_guests(struct drain *d, int yes)
 {
-	for (unsigned round = 0; round < ROUNDS || !yes; round++) {
+	for (unsigned round = 0;; round++) {
 		_cleanup_free_ char *trouble = NULL, *more = drain_look(d, &trouble);
 
-		if (round && !more)
+		if (round && !more && !drain_unasked(d))
 			break;
 		if (more && yes)
 			log_info("ending what was started meanwhile: %s", more);
-		if (more && !yes && !confirm("Started meanwhile", more)) {
-			if (round)
-				log_error("the supervisor runs on, and so does %s", more);
-			else
-				log_error("nothing was done");
-			return EXIT_FAILED;
-		}
+		if (round >= ROUNDS && (yes || !more))
+			break;
+		if (more && !yes && !confirm("Started meanwhile", more))
+			return give_up(d, more, round > 0);
 		shut_down(d, trouble);
 	}
 	return EXIT_FINE;
@@ -291,7 +307,8 @@ static int end_drain(const struct cmd_ctx *ctx, struct units *u)
 		return cmd_failed(r, "end " DRAINED_TARGET);
 	close(held);
 	held = -1;
-	r = units_do(u, UNIT_START, STARTER);
+	/* Not start: one that is under way may have seen the mark, and would be all that comes. */
+	r = units_do(u, UNIT_RESTART, STARTER);
 	if (r < 0)
 		return cmd_failed(r, "start " STARTER);
 	log_info("starting; dstack-host status tells how it goes");

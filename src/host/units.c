@@ -292,6 +292,7 @@ int units_do(struct units *u, enum unit_verb verb, const char *name)
 	static const char *const methods[] = {
 		[UNIT_START] = "StartUnit",
 		[UNIT_STOP] = "StopUnit",
+		[UNIT_RESTART] = "RestartUnit",
 		[UNIT_TRY_RESTART] = "TryRestartUnit",
 		[UNIT_RELOAD_OR_TRY_RESTART] = "ReloadOrTryRestartUnit",
 		[UNIT_RESET_FAILED] = "ResetFailedUnit",

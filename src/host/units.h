@@ -36,6 +36,7 @@ struct unit_state {
 enum unit_verb {
 	UNIT_START,
 	UNIT_STOP,
+	UNIT_RESTART,		    /* and a start when it is not active */
 	UNIT_TRY_RESTART,	    /* only when it is active */
 	UNIT_RELOAD_OR_TRY_RESTART, /* the same, gently where it can reload */
 	UNIT_RESET_FAILED,	    /* forgets the failures that count against a start */

@@ -10,22 +10,19 @@ from life import Story, built, main, settled
 PORT = 10051
 VMM = ("curl -sf --unix-socket /run/dstack/vmm/vmm.sock -H \"Authorization: Bearer $(cat /etc/dstack/secrets/"
        "vmm-internal-token)\" 'http://x/prpc/{}?json' -d '{{\"id\":\"{}\"}}'")
-# Types on a terminal: yes, once the first question is there and `meanwhile` is done, and no to the second.
+# On a terminal, for each three words: waits for the first, runs the second ($DRAIN is the drain), types the third.
 TYPIST = """
 import os, pty, subprocess, sys
 pid, fd = pty.fork()
 if not pid:
     os.execvp("dstack-host", ["dstack-host", "drain"])
-seen = b""
-def until(times):
-    global seen
-    while seen.count(b"Type yes to go on: ") < times:
+seen, at = b"", 0
+for wanted, meanwhile, answer in zip(*[iter(sys.argv[1:])] * 3):
+    while seen.find(wanted.encode(), at) < 0:
         seen += os.read(fd, 4096)
-until(1)
-subprocess.run(sys.argv[1], shell=True, check=True, stdout=subprocess.DEVNULL)
-os.write(fd, b"yes\\n")
-until(2)
-os.write(fd, b"no\\n")
+    at = seen.find(wanted.encode(), at) + len(wanted)
+    subprocess.run(meanwhile, shell=True, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "DRAIN": str(pid)})
+    os.write(fd, answer.encode() + b"\\n" if answer else b"")
 try:
     while True:
         seen += os.read(fd, 4096)
@@ -34,6 +31,10 @@ except OSError:
 print(seen.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
+QUESTION, ASKING = "Type yes to go on: ", "asking 1 virtual machine to shut down"
+APP = {"name": "app", "image": "dstack-0.5.5", "vcpu": 1, "memory": 1024, "disk_size": 1, "stopped": True,
+       "compose_file": json.dumps({"manifest_version": 2, "name": "app", "runner": "docker-compose",
+                                   "docker_compose_file": "services: {}\n", "allowed_envs": []})}
 GATE = "/run/systemd/system/dstack-host-start.service.d/gate.conf"
 
 
@@ -53,6 +54,15 @@ def until(wanted, seconds=20):
     deadline = time.monotonic() + seconds
     while not wanted():
         assert time.monotonic() < deadline, f"not after {seconds} s"
+
+
+def typist(box, *words):
+    return box.run(["python3", "-c", TYPIST, *words], check=False, timeout=90)
+
+
+def ended(box, name, vm):
+    """Commands: the VMM stops it, and it is gone."""
+    return f"{VMM.format('StopVm', vm)}; tail --pid={running(box)[name]} -s 0.1 -f /dev/null"
 
 
 def active(box, unit):
@@ -112,10 +122,34 @@ def tell():
     def _(box):
         box.run(VMM.format("StopVm", seen["vm"]))
         until(lambda: not running(box))
-        typed = box.run(["python3", "-c", TYPIST, VMM.format("StartVm", seen["vm"])], check=False, timeout=60)
+        typed = typist(box, QUESTION, VMM.format("StartVm", seen["vm"]), "yes", QUESTION, "true", "no")
         assert typed.code == 1 and "every virtual machine: none runs." in typed.stdout, typed
         assert "Started meanwhile: kms." in typed.stdout and "nothing was done" in typed.stdout, typed
         assert list(running(box)) == ["kms"] and active(box, "dstack-supervisor.service")
+
+    @story.step("a no after guests were shut down names them, and what it says starts them again")
+    def _(box):
+        made = box.run(VMM.replace('{{"id":"{}"}}', "{}").format("CreateVm", json.dumps(APP))).stdout
+        seen["app"] = json.loads(made)["id"]
+        typed = typist(box, QUESTION, "true", "yes", ASKING, f"kill -STOP $DRAIN; {ended(box, 'kms', seen['vm'])}; "
+                       f"{VMM.format('StartVm', seen['app'])}; kill -CONT $DRAIN", "", QUESTION, "true", "no")
+        assert typed.code == 1 and "Started meanwhile: app." in typed.stdout, typed
+        assert "marked to start again: kms; to start it now: sudo systemctl restart dstack-vmm" in typed.stdout, typed
+        assert json.loads(box.read(f"/var/lib/dstack/vm/{seen['vm']}/vm-state.json"))["started"]
+        box.run(["systemctl", "restart", "dstack-vmm.service"])
+        until(lambda: set(running(box)) == {"kms", "app"})
+
+    @story.step("a guest that comes back while drain asks is asked again")
+    def _(box):
+        box.run(ended(box, "app", seen["app"]))
+        typed = typist(box, QUESTION, f"{ended(box, 'kms', seen['vm'])}; {VMM.format('StartVm', seen['app'])}", "yes",
+                       QUESTION, VMM.format("StartVm", seen["vm"]), "yes")
+        assert not typed.code and "Started meanwhile: app." in typed.stdout, typed
+        assert typed.stdout.count(ASKING) == 2, typed
+        box.run(["dstack-host", "drain", "--end"])
+        settle(box)
+        until(lambda: set(running(box)) == {"kms", "app"})
+        box.run(f"{ended(box, 'app', seen['app'])}; {VMM.format('RemoveVm', seen['app'])}")
 
     @story.step("drain --yes names whom it ends")
     def _(box):
@@ -146,8 +180,12 @@ def tell():
         assert "container is exited" in said.stderr and "443" not in said.stderr, said
         box.run(["docker", "start", "gramine-sealing-key-provider"])
 
-    @story.step("drain --end starts it, guests and all")
+    @story.step("drain --end starts it, guests and all, beside an apply that still found it drained")
     def _(box):
+        box.write(GATE, "[Service]\nExecStart=\nExecStart=/bin/sh -c '/usr/sbin/dstack-host apply; echo >/run/seen; "
+                  "read x </run/gate'\n")
+        box.run("mkfifo /run/seen /run/gate; systemctl daemon-reload; systemctl start dstack-host-start; cat /run/seen; "
+                f"rm {GATE} /run/seen /run/gate; systemctl daemon-reload")
         box.run(["dstack-host", "drain", "--end"])
         settle(box)
         box.run(["dstack-host", "await", "kms"], timeout=120)

@@ -2,6 +2,10 @@
 /* Who is to be ended: named once, looked for again, and where the VMM keeps what it knows of them. */
 #include "test.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
 #include "base/alloc.h"
 #include "host/peer/peer.h"
 #include "host/render/vmm-toml.h"
@@ -104,6 +108,71 @@ static void without_answers_it_is_processes(void **state)
 	assert_null(third);
 }
 
+/* The VMM answers and the supervisor does not: what has no name ends with it just so. */
+static void names_do_not_hide_processes(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_drain_ struct drain d = { .root = &f->root };
+	struct vmm_vm known = vm(A, "kms", "running");
+	_cleanup_free_ char *both = NULL, *none = NULL;
+
+	put_text(f, SERVICE "/cgroup.procs", "4194400\n");
+	put_text(f, "/proc/4194400/comm", "qemu-system-x86\n");
+	drain_take_vms(&d, &known, 1);
+	both = drain_name_new(&d, 1);
+	assert_string_equal(must(both), "kms, 4194400 qemu-system-x86");
+	none = drain_name_new(&d, 1);
+	assert_null(none);
+}
+
+/* --- who is asked --- */
+
+/* A process of the slice that is this guest's QEMU, by the supervisor. */
+static pid_t run_guest(const struct fixture *f, struct drain *d, const char *id)
+{
+	_cleanup_free_ char *procs = NULL, *fact = NULL;
+	pid_t pid = fork();
+
+	if (!pid) {
+		/* Not left behind by a test that fails. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	procs = xasprintf("%d\n", pid);
+	fact = xasprintf("%d cvm %s kms", pid, id);
+	put_text(f, SERVICE "/cgroup.procs", procs);
+	take_process(d, fact);
+	return pid;
+}
+
+static void end_guest(pid_t pid)
+{
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* By the VMM's auto_restart, or because somebody said so. It has a name that was named. */
+static void who_came_back_is_asked_again(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_drain_ struct drain d = { .root = &f->root };
+	pid_t pid = run_guest(f, &d, A);
+
+	assert_named(&d, "kms");
+	assert_int_equal(drain_unasked(&d), 1);
+	drain_ask(&d, 0);
+	assert_int_equal(drain_unasked(&d), 0);
+	assert_int_equal(drain_living(&d), 1);
+	end_guest(pid);
+	pid = run_guest(f, &d, A);
+	assert_named(&d, NULL);
+	assert_int_equal(drain_unasked(&d), 1);
+	end_guest(pid);
+	assert_int_equal(drain_unasked(&d), 0);
+}
+
 /* --- where they are --- */
 
 static char *dir_with(const struct fixture *f, const char *operator)
@@ -169,6 +238,32 @@ static void what_was_drained_starts_again(void **state)
 	assert_string_equal(get(f, "/data/vm/" A "/vm-state.json"), "{\"started\":true}");
 }
 
+/* A drain that goes no further: what it has ended starts again, what others have stopped does not. */
+static void what_it_has_ended_is_given_back(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_settings_ struct settings s = { 0 };
+	_cleanup_drain_ struct drain d = { .root = &f->root, .settings = &s };
+	_cleanup_free_ char *none = NULL, *names = NULL;
+	pid_t asked, stopped;
+
+	put_text(f, "/etc/dstack/host.conf", "VM_DIR=/data/vm\n");
+	assert_int_equal(settings_load(&f->root, &s), 0);
+	put_text(f, "/data/vm/" A "/vm-state.json", "{\"started\":false}");
+	put_text(f, "/data/vm/" B "/vm-state.json", "{\"started\":false}");
+	asked = run_guest(f, &d, A);
+	drain_ask(&d, 0);
+	none = drain_give_back(&d);
+	assert_null(none);
+	stopped = run_guest(f, &d, B);
+	end_guest(asked);
+	end_guest(stopped);
+	names = drain_give_back(&d);
+	assert_string_equal(must(names), "kms");
+	assert_string_equal(get(f, "/data/vm/" A "/vm-state.json"), "{\"started\":true}");
+	assert_string_equal(get(f, "/data/vm/" B "/vm-state.json"), "{\"started\":false}");
+}
+
 static void since_when_it_is_drained(void **state _unused_)
 {
 	_cleanup_free_ char *text = drained_text(1764000000ull * 1000000), *never = drained_text(0);
@@ -183,9 +278,12 @@ int main(void)
 		with_root(who_was_started_meanwhile_is_named),
 		with_root(who_is_the_supervisors_only_is_named),
 		with_root(without_answers_it_is_processes),
+		with_root(names_do_not_hide_processes),
+		with_root(who_came_back_is_asked_again),
 		with_root(the_operators_run_path_is_the_vmms),
 		with_root(our_own_link_is_not_the_operators),
 		with_root(what_was_drained_starts_again),
+		with_root(what_it_has_ended_is_given_back),
 		cmocka_unit_test(since_when_it_is_drained),
 	};
 

@@ -122,12 +122,17 @@ static void take_process(struct drain *d, const char *fact)
 		else
 			free(own);
 	}
-	if (g && g->pidfd < 0)
+	if (g && g->pidfd < 0) {
 		g->pidfd = slice_pidfd(d->root, (pid_t)pid);
+		if (g->pidfd >= 0)
+			g->called = g->asked = 0;
+	}
 }
 
 void drain_take_processes(struct drain *d, const struct peer_answer *list)
 {
+	/* Whose process has ended may run as another one. */
+	(void)drain_living(d);
 	for (size_t i = 0; i < list->n_facts; i++)
 		if (strcmp(list->facts[i].key, "process") == 0)
 			take_process(d, list->facts[i].value);
@@ -191,19 +196,25 @@ char *drain_name_processes(struct drain *d, int named)
 	return text;
 }
 
+char *drain_name_new(struct drain *d, int processes)
+{
+	_cleanup_free_ char *guests = drain_name_guests(d);
+	_cleanup_free_ char *others = drain_name_processes(d, processes);
+
+	if (guests && others)
+		return xasprintf("%s, %s", guests, others);
+	return guests ? steal_ptr(guests) : steal_ptr(others);
+}
+
 char *drain_look(struct drain *d, char **trouble)
 {
-	_cleanup_free_ char *processes = NULL;
-	char *guests;
 	int r;
 
 	*trouble = NULL;
 	r = ask_vmm(d, trouble);
 	if (r == 0)
 		r = ask_supervisor(d, trouble);
-	guests = drain_name_guests(d);
-	processes = drain_name_processes(d, r < 0);
-	return guests ? guests : steal_ptr(processes);
+	return drain_name_new(d, r < 0);
 }
 
 static void wait_for(struct drain *d, int only_asked, unsigned ms)
@@ -234,6 +245,16 @@ size_t drain_living(struct drain *d)
 	return n;
 }
 
+size_t drain_unasked(struct drain *d)
+{
+	size_t n = 0;
+
+	(void)drain_living(d);
+	for (size_t i = 0; i < d->n; i++)
+		n += d->guests[i].pidfd >= 0 && !d->guests[i].called;
+	return n;
+}
+
 /* One call for each that lives, all at once. */
 static void call_all(struct drain *d, enum vmm_method method, const char *what)
 {
@@ -248,6 +269,7 @@ static void call_all(struct drain *d, enum vmm_method method, const char *what)
 
 		if (d->guests[i].pidfd < 0)
 			continue;
+		d->guests[i].called = 1;
 		/* One that cannot be asked must not keep the others from being asked. */
 		r = vmm_prepare(d->root, method, body, &calls[n]);
 		if (r < 0) {
@@ -295,28 +317,50 @@ void drain_stop(struct drain *d)
 	wait_for(d, 0, STOPPED_MS);
 }
 
+static void mark_started(const struct drain *d, const char *dir, const struct drain_guest *g)
+{
+	_cleanup_free_ char *path = xasprintf("%s/%s/vm-state.json", dir, g->id);
+	_cleanup_close_ int fd = root_openat(d->root, path, O_PATH, 0);
+	struct file_spec spec = { .data = STARTED, .len = strlen(STARTED) };
+	struct stat st;
+	int r = fd < 0 ? fd : fstat(fd, &st) < 0 ? -errno : 0;
+
+	if (r == 0) {
+		spec.mode = st.st_mode & 07777;
+		spec.uid = st.st_uid;
+		spec.gid = st.st_gid;
+		r = file_replace(d->root, path, &spec);
+	}
+	if (r < 0)
+		log_warning("%s will not start by itself again: %s: %s", g->name, path,
+			    strerror(-r));
+}
+
 void drain_mark_started(const struct drain *d)
 {
 	_cleanup_free_ char *dir = vmm_dir(d->root, d->settings);
 
-	for (size_t i = 0; i < d->n; i++) {
-		_cleanup_free_ char *path =
-			xasprintf("%s/%s/vm-state.json", dir, d->guests[i].id);
-		_cleanup_close_ int fd = root_openat(d->root, path, O_PATH, 0);
-		struct file_spec spec = { .data = STARTED, .len = strlen(STARTED) };
-		struct stat st;
-		int r = fd < 0 ? fd : fstat(fd, &st) < 0 ? -errno : 0;
+	for (size_t i = 0; i < d->n; i++)
+		mark_started(d, dir, &d->guests[i]);
+}
 
-		if (r == 0) {
-			spec.mode = st.st_mode & 07777;
-			spec.uid = st.st_uid;
-			spec.gid = st.st_gid;
-			r = file_replace(d->root, path, &spec);
-		}
-		if (r < 0)
-			log_warning("%s will not start by itself again: %s: %s",
-				    d->guests[i].name, path, strerror(-r));
+char *drain_give_back(struct drain *d)
+{
+	_cleanup_free_ char *dir = vmm_dir(d->root, d->settings);
+	_cleanup_strbuf_ struct strbuf sb = { 0 };
+
+	(void)drain_living(d);
+	for (size_t i = 0; i < d->n; i++) {
+		const struct drain_guest *g = &d->guests[i];
+
+		/* Whom somebody else has stopped meanwhile stays so. */
+		if (g->pidfd >= 0 || !g->called)
+			continue;
+		mark_started(d, dir, g);
+		sb_addf(&sb, "%s%s", sb.len ? ", " : "", g->name);
 	}
+	utf8_clean(sb.data);
+	return sb.len ? sb_steal(&sb) : NULL;
 }
 
 void drain_free(struct drain *d)

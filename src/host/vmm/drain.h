@@ -19,6 +19,8 @@
 struct drain_guest {
 	char *id, *name;
 	int pidfd; /* of its QEMU; -1: it has ended */
+	/* Of this process; one that came back under its id starts anew. */
+	int called; /* this drain has tried to end it */
 	int asked; /* its guest has agreed to shut down */
 };
 
@@ -46,16 +48,24 @@ void drain_take_vms(struct drain *d, const struct vmm_vm *vms, size_t n);
 void drain_take_processes(struct drain *d, const struct peer_answer *list);
 char *drain_name_guests(struct drain *d) _must_check_;
 char *drain_name_processes(struct drain *d, int named) _must_check_;
+char *drain_name_new(struct drain *d, int processes) _must_check_;
 /* Asks all guests at once to shut down and waits for those that agreed. */
 void drain_ask(struct drain *d, unsigned wait_ms);
 /* Stops, through the VMM, those that still run. */
 void drain_stop(struct drain *d);
 size_t drain_living(struct drain *d);
+/* Those that nobody has asked: they came, or came back, after the last drain_ask(). */
+size_t drain_unasked(struct drain *d);
 /*
  * What ran before the drain runs again when the host comes back: the VMM takes a guest that
  * was asked to go for one that wants to stay away. Only while nothing can start it.
  */
 void drain_mark_started(const struct drain *d);
+/*
+ * The same for whom this drain has ended, because it goes no further: a VMM that runs on starts
+ * them within its auto_restart interval, or when it is restarted. Their names, the caller's, or NULL.
+ */
+char *drain_give_back(struct drain *d) _must_check_;
 void drain_free(struct drain *d);
 /* Was this host drained and not started since? 1 with *since_us (wall clock), 0 or -errno. */
 int drained_since(struct units *u, uint64_t *since_us) _must_check_;
