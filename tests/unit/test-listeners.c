@@ -109,6 +109,23 @@ static void sockets_get_their_processes_name(void **state)
 	listeners_free(&list); /* what was read before */
 }
 
+/* Who looks at every process of a busy host for nothing is slow. */
+static void sockets_without_process_are_not_waited_for(void **state)
+{
+	const struct fixture *f = *state;
+	struct listeners list;
+
+	put_text(f, "/proc/net/tcp", HEAD V4("00000000:2388", "0A", "71") V4("00000000:0051", "0A", "0"));
+	put_text(f, "/proc/10/comm", "haproxy\n");
+	put_text(f, "/proc/10/fd/.keep", "");
+	link_fd(f, "10/fd/3", "socket:[71]");
+	assert_int_equal(listeners_all(&f->root, &list), 0);
+	assert_int_equal(list.n, 2);
+	assert_null(list.items[0].process);
+	assert_string_equal(list.items[1].process, "haproxy");
+	listeners_free(&list);
+}
+
 static void comments_of_a_qcnl_file_end(void **state)
 {
 	static const struct {
@@ -175,6 +192,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(addresses_are_words_of_the_machine),
 		with_root(sockets_get_their_processes_name),
+		with_root(sockets_without_process_are_not_waited_for),
 		with_root(comments_of_a_qcnl_file_end),
 		cmocka_unit_test(json_of_too_many_values_is_not_read),
 		with_root(only_hosts_of_urls_are_shown),

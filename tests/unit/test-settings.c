@@ -319,6 +319,7 @@ static void colliding_answer_goes_back(void **state)
 	struct fixture *f = *state;
 
 	ANSWERS("settings=PCCS_PORT=8082\0");
+	ANSWERS("settings=PCCS_PORT=8082\0");
 	ANSWERS("settings=VMM_ADDRESS=127.0.0.1:8082\0");
 	assert_string_equal(get(f, CONF), "PCCS_PORT=8082\n");
 	assert_non_null(strstr(get(f, REJECTED_PATH), "same port as VMM_ADDRESS"));
