@@ -22,6 +22,7 @@
 #include "host/render/vmm-toml.h"
 
 #define TICK_MS 200
+#define EXPLAIN_MS 500
 /* Nobody can tell us when a port opens, so it is asked; after this time less often. */
 #define EAGER_MS 30000
 #define SLOW_TICKS 10
@@ -53,11 +54,12 @@ static void say(struct await *a, const char *detail)
 }
 
 /* Its own silence says little where what it needs has failed: that is asked too, now and then. */
-static void look_for_cause(struct await *a, const struct settings *s, int hidden)
+static void look_for_cause(struct await *a, const struct settings *s, int hidden,
+			   unsigned timeout_ms)
 {
 	_cleanup_(part_view_free) struct part_view v = { .settings_hidden = hidden };
 
-	part_view_fill(&v, &a->ctx->root, s, part_needs_probes(a->part), 0, 1);
+	part_view_fill(&v, &a->ctx->root, s, part_needs_probes(a->part), timeout_ms, 1);
 	free(a->cause);
 	a->cause = part_cause(&v, a->part);
 }
@@ -85,11 +87,24 @@ static int look(struct await *a, int thorough)
 	part_judge_alone(&v, a->part, &f);
 	done = f.state == PART_OK || f.state == PART_OFF;
 	if (!done && thorough && p->needs)
-		look_for_cause(a, &s, hidden);
+		look_for_cause(a, &s, hidden, 0);
 	if (!done)
 		say(a, f.detail);
 	findings_free(&f, 1);
 	return done;
+}
+
+/* In the end, when there is no time left to ask long. */
+static void explain(struct await *a)
+{
+	_cleanup_settings_ struct settings s = { 0 };
+	int hidden;
+
+	if (!parts[a->part].needs || parts_settings(&a->ctx->root, &s, &hidden) < 0)
+		return;
+	look_for_cause(a, &s, hidden, EXPLAIN_MS);
+	if (a->cause)
+		say(a, NULL);
 }
 
 /* Until the next tick; -ESRCH when the process that is to answer has ended: systemd would
@@ -113,15 +128,15 @@ static int await_loop(struct await *a, int timer)
 	for (unsigned n = 0;; n++) {
 		int r = 0;
 
-		int last = a->deadline && clock_ms() >= a->deadline;
-
 		/* The first ten are the time that a start takes. */
-		if (last || clock_ms() - a->start < EAGER_MS || n % SLOW_TICKS == 0)
-			r = look(a, last || (n && n % SLOW_TICKS == 0));
+		if (clock_ms() - a->start < EAGER_MS || n % SLOW_TICKS == 0)
+			r = look(a, n && n % SLOW_TICKS == 0);
 		if (r != 0)
 			return r < 0 ? r : 0;
-		if (last)
+		if (a->deadline && clock_ms() >= a->deadline) {
+			explain(a);
 			return -ETIMEDOUT;
+		}
 		r = wait_tick(a, timer);
 		if (r < 0)
 			return r;
