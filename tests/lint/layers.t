@@ -13,7 +13,7 @@ above() { # a room of host/, those that it may not know
 	grep -rnE "#include \"host/($2)/" "src/host/$1"
 }
 check "the network half knows nothing of what it is asked for" "$(above peer 'conf|probe|part|check|render|kms|vmm|report|measure')"
-check "images know nothing of who judges them" "$(above image 'probe|part|check|render|report|measure')"
+check "images know nothing of who judges them" "$(above image 'probe|part|check|report|measure')"
 check "parts know nothing of checks, checks nothing of reports" "$(above part 'check|report|measure'; above check 'report'; above measure 'check|report')"
 check "settings, rendering and probes know nothing of who judges" "$(for room in conf render probe kms vmm; do above $room 'part|check|report|measure'; done)"
 check "cmd is included by cmd and main only" "$(grep -rln '#include "cmd/' src | grep -vE '^src/(cmd/|main\.c)')"

@@ -495,7 +495,15 @@ def test_replace(report, program, work, image):
                 bad.append(f"{words}: {needed.returncode} {needed.stderr}")
         kept = where.run("gc")
         bad += [] if kept.returncode == 0 and "needed by the virtual machine app" in kept.stdout else [kept.stdout]
-        shutil.rmtree(machine)
+        elsewhere = where.path + "/srv/vm"
+        shutil.move(os.path.dirname(machine), elsewhere)
+        for text in ('run_path = "/srv/vm"', "run_path = what is this"):
+            with open(where.path + "/etc/dstack/vmm.toml", "w", encoding="utf-8") as handle:
+                handle.write(text + "\n")
+            kept = where.run("rm", imaging.NAME)
+            bad += [] if kept.returncode == 1 and where.seen() else [f"{text}: {kept.stderr}"]
+        os.unlink(where.path + "/etc/dstack/vmm.toml")
+        shutil.rmtree(elsewhere)
         with watched(where.path + IMAGES, bad):
             done = where.run("pull", "9.9.9", "--replace")
         bad += is_there(where) + ([] if done.returncode == 0 else [done.stderr])

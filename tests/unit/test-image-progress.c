@@ -28,9 +28,21 @@ static void says_what_is_known(void **state _unused_)
 	said(&p, 10 * MIB, 3000, "10 of 20 MiB, 1.0 MiB/s, 10 s left");
 }
 
+/* A server that says there is one byte, and sends on. */
+static void more_than_the_total(void **state _unused_)
+{
+	struct pull_progress p = { .what = "x", .total = 1, .terminal = 1 };
+
+	pull_progress_at(&p, 100 * MIB);
+	pull_progress_break(&p);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(says_what_is_known) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(says_what_is_known),
+		cmocka_unit_test(more_than_the_total),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

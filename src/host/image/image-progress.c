@@ -42,10 +42,11 @@ char *pull_progress_text(const struct pull_progress *p, uint64_t at, uint64_t no
 static void draw(const struct pull_progress *p, uint64_t at, const char *text)
 {
 	char bar[BAR + 1], line[256];
-	int n = p->total ? (int)(at * BAR / p->total) : 0;
+	/* The total is the server's word, where no manifest has it. */
+	size_t n = at >= p->total ? (p->total ? BAR : 0) : (size_t)(at * BAR / p->total);
 
 	memset(bar, ' ', BAR);
-	memset(bar, '=', (size_t)(n < BAR ? n : BAR));
+	memset(bar, '=', n);
 	bar[BAR] = '\0';
 	snprintf(line, sizeof(line), "%.20s [%s] %s", p->what, bar, text);
 	/* To the line's end: the one before may have been longer. */

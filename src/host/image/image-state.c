@@ -97,16 +97,17 @@ int stage_save(struct stage *s, const struct stage_cut *cut)
 
 int stage_saved(struct stage *s)
 {
-	int status = 0;
+	int r, status = 0;
 
-	while (waitpid(s->saving, &status, 0) < 0 && errno == EINTR)
+	while ((r = waitpid(s->saving, &status, 0)) < 0 && errno == EINTR)
 		;
 	s->saving = 0;
 	closep(&s->saving_fd);
 	s->saving_fd = -1;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == SAVED)
-		return 0;
-	return WIFEXITED(status) && WEXITSTATUS(status) == LOST ? -EIO : -ENOSPC;
+	/* Nobody knows what one that was ended, or whose end is not told, has made durable. */
+	if (r < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == LOST)
+		return -EIO;
+	return WEXITSTATUS(status) == SAVED ? 0 : -ENOSPC;
 }
 
 void stage_cut_free(struct stage_cut *cut)

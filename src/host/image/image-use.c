@@ -18,6 +18,7 @@
 #include "host/image/image-verify.h"
 #include "host/kms/kms.h"
 #include "host/peer/foreign.h"
+#include "host/render/vmm-toml.h"
 
 #define REMOVED ".pull/.removed"
 
@@ -47,10 +48,11 @@ static int list_machines(const struct root *root, const char *dir, struct manife
 {
 	DIR *d = open_dir(root, dir);
 	const struct dirent *e;
+	int r;
 
 	if (!d)
 		return errno == ENOENT ? 0 : -errno;
-	while ((e = readdir(d))) {
+	while (errno = 0, (e = readdir(d))) {
 		if (e->d_name[0] == '.' || e->d_type == DT_REG)
 			continue;
 		list->items = xrealloc(list->items, (list->n + 1) * sizeof(*list->items));
@@ -59,8 +61,9 @@ static int list_machines(const struct root *root, const char *dir, struct manife
 			.digest = foreign_digest_manifest,
 		};
 	}
+	r = -errno;
 	closedir(d);
-	return 0;
+	return r;
 }
 
 /* By its manifest; one without has never been a machine. */
@@ -81,9 +84,15 @@ static char *uses(const struct foreign_file *file, const char *name)
 int image_vm_user(const struct root *root, const struct settings *s, const char *name,
 		  char **ret)
 {
+	_cleanup_free_ char *dir = vmm_dir(root, s);
+	_cleanup_toml_ struct toml *own = NULL;
 	struct manifests list = { 0 };
-	int r = list_machines(root, setting(s, KEY_VM_DIR), &list);
+	struct toml_error error = { 0 };
+	/* Where it cannot be read, vmm_dir() is a guess, and this is no place for one. */
+	int r = operator_toml(root, &own, &error);
 
+	if (r == 0)
+		r = list_machines(root, dir, &list);
 	*ret = NULL;
 	if (r == 0)
 		r = foreign_read(root, list.items, list.n);
