@@ -107,6 +107,21 @@ int root_mkdirs(const struct root *root, const char *path, mode_t mode)
 	}
 }
 
+DIR *root_opendir(const struct root *root, const char *path)
+{
+	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
+	DIR *d;
+
+	if (fd < 0) {
+		errno = -fd;
+		return NULL;
+	}
+	d = fdopendir(fd);
+	if (!d)
+		closep(&fd);
+	return d;
+}
+
 int root_exists(const struct root *root, const char *path)
 {
 	_cleanup_close_ int fd = root_openat(root, path, O_PATH, 0);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #include "macro.h"
@@ -22,6 +23,8 @@ int root_is_host(const struct root *root);
 /* openat2(RESOLVE_IN_ROOT): a descriptor or -errno. */
 int root_openat(const struct root *root, const char *path, int flags, mode_t mode)
 	_must_check_;
+/* A directory to be listed, the caller's to close; NULL with errno. */
+DIR *root_opendir(const struct root *root, const char *path) _must_check_;
 /* Opens the directory above `path`; *base points into `path`. A descriptor or -errno. */
 int root_open_parent(const struct root *root, const char *path, const char **base)
 	_must_check_;
@@ -31,4 +34,11 @@ int root_mkdirs(const struct root *root, const char *path, mode_t mode) _must_ch
 /* Does it exist (links followed)? */
 int root_exists(const struct root *root, const char *path);
 
+static inline void closedirp(DIR **d)
+{
+	if (*d)
+		closedir(*d);
+}
+
+#define _cleanup_closedir_ _cleanup_(closedirp)
 #define _cleanup_root_ _cleanup_(root_close)

@@ -28,22 +28,15 @@ int disk_look(const struct root *root, const char *path, struct disk *ret)
 
 uint64_t disk_files(const struct root *root, const char *path)
 {
-	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = root_opendir(root, path);
 	const struct dirent *e;
 	uint64_t sum = 0;
 	struct stat st;
 
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
-		return 0;
-	}
-	while ((e = readdir(d)))
+	while (d && (e = readdir(d)))
 		if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    S_ISREG(st.st_mode))
 			sum += (uint64_t)st.st_size;
-	closedir(d);
 	return sum;
 }
 

@@ -114,16 +114,10 @@ static char *process_name(const struct root *root, const char *pid)
 static void name_sockets_of(const struct root *root, const char *pid, struct listeners *list)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%s/fd", pid);
-	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = root_opendir(root, path);
 	const struct dirent *e;
 
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while ((e = readdir(d))) {
+	while (d && (e = readdir(d))) {
 		char target[64] = "";
 		unsigned long inode;
 		struct listener *l;
@@ -137,7 +131,6 @@ static void name_sockets_of(const struct root *root, const char *pid, struct lis
 				break;
 		}
 	}
-	closedir(d);
 }
 
 /* Those without an inode are the kernel's own. */
@@ -151,19 +144,12 @@ static int all_are_named(const struct listeners *list)
 
 static void name_sockets(const struct root *root, struct listeners *list)
 {
-	int fd = root_openat(root, "/proc", O_RDONLY | O_DIRECTORY, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = root_opendir(root, "/proc");
 	const struct dirent *e;
 
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while (!all_are_named(list) && (e = readdir(d)))
+	while (d && !all_are_named(list) && (e = readdir(d)))
 		if (isdigit((unsigned char)e->d_name[0]))
 			name_sockets_of(root, e->d_name, list);
-	closedir(d);
 }
 
 static int by_port(const void *a, const void *b)

@@ -361,9 +361,8 @@ const char *eval_vmm_cids(const struct check_view *v, struct verdict *r)
 	_cleanup_free_ char *size = vmm_in_force(v->parts.root, v->parts.settings,
 						"cvm.cid_pool_size", KEY_VMM_CID_POOL_SIZE);
 	unsigned long from = strtoul(start, NULL, 10), to = from + strtoul(size, NULL, 10);
-	int fd = root_openat(v->parts.root, "/proc", O_RDONLY | O_DIRECTORY, 0);
+	_cleanup_closedir_ DIR *dir = root_opendir(v->parts.root, "/proc");
 	_cleanup_strbuf_ struct strbuf found = { 0 };
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
 
 	if (!dir) {
@@ -373,7 +372,6 @@ const char *eval_vmm_cids(const struct check_view *v, struct verdict *r)
 	while ((e = readdir(dir)))
 		if (isdigit((unsigned char)e->d_name[0]))
 			look_at_process(v->parts.root, e->d_name, from, to, &found);
-	closedir(dir);
 	if (!found.len) {
 		verdict_found(r, "%lu to %lu are this VMM's", from, to - 1);
 		return "free";

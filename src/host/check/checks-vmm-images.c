@@ -176,16 +176,14 @@ static int is_shown(const struct vms *vms, const char *id)
 static int list_unloaded(const struct root *root, const char *path, const struct vms *vms,
 			 struct strbuf *out)
 {
-	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *dir = root_opendir(root, path);
 	const struct dirent *e;
 
 	if (!dir)
-		return fd < 0 ? fd : -errno;
+		return -errno;
 	while ((e = readdir(dir)))
 		if (vmm_is_id(e->d_name) && !is_shown(vms, e->d_name))
 			sb_addf(out, "%s%s/%s", out->len ? ", " : "", path, e->d_name);
-	closedir(dir);
 	return 0;
 }
 

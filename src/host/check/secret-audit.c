@@ -38,8 +38,7 @@ void secret_audit_files(const struct root *root, struct secret_audit *audit)
 {
 	/* The path alone can be looked at by everybody. */
 	_cleanup_close_ int at = root_openat(root, SECRETS_DIR, O_PATH | O_DIRECTORY, 0);
-	int fd = root_openat(root, SECRETS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = root_opendir(root, SECRETS_DIR);
 	const struct dirent *e;
 	struct stat st;
 
@@ -49,16 +48,12 @@ void secret_audit_files(const struct root *root, struct secret_audit *audit)
 		add_file(audit, xstrdup(SECRETS_DIR), &st);
 		audit->hidden = !d;
 	}
-	if (!d && fd >= 0)
-		close(fd);
 	while (d && audit->n_files < FILES_MAX && (e = readdir(d)))
 		if (e->d_name[0] != '.' &&
 		    fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 			add_file(audit, xasprintf(SECRETS_DIR "/%s", e->d_name), &st);
 			utf8_clean(audit->files[audit->n_files - 1].path);
 		}
-	if (d)
-		closedir(d);
 }
 
 static void values_read(const struct root *root, struct values *v, struct secret_audit *audit)
@@ -132,12 +127,9 @@ static char *process_text(const struct root *root, const char *pid)
 static void search_argv(const struct root *root, struct secret_audit *audit,
 			const struct values *v)
 {
-	int fd = root_openat(root, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = root_opendir(root, "/proc");
 	const struct dirent *e;
 
-	if (!d && fd >= 0)
-		close(fd);
 	while (d && (e = readdir(d))) {
 		_cleanup_free_ char *path = NULL;
 		size_t before = audit->n_leaks;
@@ -152,8 +144,6 @@ static void search_argv(const struct root *root, struct secret_audit *audit,
 			audit->leaks[i].where = process_text(root, e->d_name);
 		}
 	}
-	if (d)
-		closedir(d);
 }
 
 static void search_environments(const struct root *root, const struct unit_state *unit,

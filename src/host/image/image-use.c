@@ -32,23 +32,10 @@ int image_is_name(const char *name)
 	return tar_is_name(name);
 }
 
-static DIR *open_dir(const struct root *root, const char *path)
-{
-	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	if (fd < 0)
-		errno = -fd;
-	else if (!d)
-		close(fd);
-	return d;
-}
-
 static int list_machines(const struct root *root, const char *dir, struct manifests *list)
 {
-	DIR *d = open_dir(root, dir);
+	_cleanup_closedir_ DIR *d = root_opendir(root, dir);
 	const struct dirent *e;
-	int r;
 
 	if (!d)
 		return errno == ENOENT ? 0 : -errno;
@@ -61,9 +48,7 @@ static int list_machines(const struct root *root, const char *dir, struct manife
 			.digest = foreign_digest_manifest,
 		};
 	}
-	r = -errno;
-	closedir(d);
-	return r;
+	return -errno;
 }
 
 /* By its manifest; one without has never been a machine. */
@@ -167,7 +152,7 @@ static int add_image(const struct root *root, const struct settings *s, const st
 int image_list(const struct root *root, const struct settings *s, const struct manifest *m,
 	       struct image_list *ret)
 {
-	DIR *d = open_dir(root, setting(s, KEY_IMAGE_DIR));
+	DIR *d = root_opendir(root, setting(s, KEY_IMAGE_DIR));
 	const struct dirent *e;
 	int r = 0;
 

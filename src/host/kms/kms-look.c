@@ -25,8 +25,7 @@ static int is_shown(const struct kms_look *look, const char *id)
 static size_t list_hidden(const struct root *root, const char *vm_dir,
 			  const struct kms_look *look, char ***ret)
 {
-	int fd = root_openat(root, vm_dir, O_RDONLY | O_DIRECTORY, 0);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *dir = root_opendir(root, vm_dir);
 	const struct dirent *e;
 	size_t n = 0;
 
@@ -37,10 +36,6 @@ static size_t list_hidden(const struct root *root, const char *vm_dir,
 		*ret = xrealloc(*ret, (n + 1) * sizeof(**ret));
 		(*ret)[n++] = xstrdup(e->d_name);
 	}
-	if (dir)
-		closedir(dir);
-	else if (fd >= 0)
-		close(fd);
 	return n;
 }
 

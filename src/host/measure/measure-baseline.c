@@ -53,13 +53,12 @@ static int is_there(const struct root *root, const char *vm_dir, const char *id)
 /* Ids of those that are on record. 0 or -errno; none is no error. */
 static int list_ids(const struct root *root, const char *vm_dir, char **ids, size_t *n)
 {
-	int fd = root_openat(root, BASELINES, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *dir = root_opendir(root, BASELINES);
 	struct dirent *e;
 
 	*n = 0;
 	if (!dir)
-		return fd == -ENOENT ? 0 : fd < 0 ? fd : -errno;
+		return errno == ENOENT ? 0 : -errno;
 	while ((e = readdir(dir)) && *n < BASELINES_MAX) {
 		size_t len = strlen(e->d_name);
 		char *id;
@@ -72,7 +71,6 @@ static int list_ids(const struct root *root, const char *vm_dir, char **ids, siz
 		else
 			free(id);
 	}
-	closedir(dir);
 	qsort(ids, *n, sizeof(*ids), compare);
 	return 0;
 }

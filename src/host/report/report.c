@@ -128,16 +128,13 @@ static int by_name(const void *a, const void *b)
 
 json_t *report_entries(const struct root *root, const char *path)
 {
-	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = root_opendir(root, path);
 	json_t *list = json_array();
 	const struct dirent *e;
 	char **names = NULL;
 	size_t n = 0;
 
 	if (!d) {
-		if (fd >= 0)
-			close(fd);
 		json_decref(list);
 		return NULL;
 	}
@@ -147,7 +144,6 @@ json_t *report_entries(const struct root *root, const char *path)
 		names = xrealloc(names, (n + 1) * sizeof(*names));
 		names[n++] = xstrdup(e->d_name);
 	}
-	closedir(d);
 	if (n)
 		qsort(names, n, sizeof(*names), by_name);
 	for (size_t i = 0; i < n; i++) {

@@ -57,28 +57,16 @@ static int read_procs(const struct root *root, const char *dir, struct slice_pro
 	return 0;
 }
 
-static DIR *open_dir(const struct root *root, const char *path)
-{
-	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	if (fd < 0)
-		errno = -fd;
-	else if (!d)
-		close(fd);
-	return d;
-}
-
 static int walk(const struct root *root, const char *dir, unsigned depth,
 		struct slice_processes *list)
 {
 	const struct dirent *e;
 	int r = read_procs(root, dir, list);
-	DIR *d;
+	_cleanup_closedir_ DIR *d = NULL;
 
 	if (r < 0)
 		return r;
-	d = depth < MAX_DEPTH ? open_dir(root, dir) : NULL;
+	d = depth < MAX_DEPTH ? root_opendir(root, dir) : NULL;
 	if (!d)
 		return depth < MAX_DEPTH && errno != ENOENT ? -errno : 0;
 	while (r == 0 && (e = readdir(d))) {
@@ -89,7 +77,6 @@ static int walk(const struct root *root, const char *dir, unsigned depth,
 		sub = xasprintf("%s/%s", dir, e->d_name);
 		r = walk(root, sub, depth + 1, list);
 	}
-	closedir(d);
 	return r;
 }
 

@@ -54,28 +54,21 @@ static int place_of(int fd, const char *name, int flags, struct place *ret)
 
 static void list_machines(const struct root *root, const char *dir, struct machines *ret)
 {
-	int fd = root_openat(root, dir, O_RDONLY | O_DIRECTORY, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = root_opendir(root, dir);
 	const struct dirent *e;
 	struct place at;
 
 	*ret = (struct machines){ 0 };
-	if (!d || place_of(fd, "", AT_EMPTY_PATH, &ret->top) < 0) {
-		if (d)
-			closedir(d);
-		else if (fd >= 0)
-			close(fd);
+	if (!d || place_of(dirfd(d), "", AT_EMPTY_PATH, &ret->top) < 0)
 		return;
-	}
 	while ((e = readdir(d))) {
 		/* A link too: a machine may have been moved to where the space is. */
 		if (e->d_name[0] == '.' || e->d_type == DT_REG ||
-		    place_of(fd, e->d_name, 0, &at) < 0)
+		    place_of(dirfd(d), e->d_name, 0, &at) < 0)
 			continue;
 		ret->items = xrealloc(ret->items, (ret->n + 1) * sizeof(*ret->items));
 		ret->items[ret->n++] = (struct machine){ at, xstrdup(e->d_name) };
 	}
-	closedir(d);
 }
 
 static void machines_free(struct machines *m)
@@ -183,8 +176,7 @@ static void add(struct vm_processes *list, const struct root *root, const char *
 
 void vmdir_processes(const struct root *root, const char *dir, struct vm_processes *ret)
 {
-	int fd = root_openat(root, "/proc", O_RDONLY | O_DIRECTORY, 0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = root_opendir(root, "/proc");
 	const struct dirent *e;
 	struct machines m;
 
@@ -193,16 +185,12 @@ void vmdir_processes(const struct root *root, const char *dir, struct vm_process
 	while (d && (e = readdir(d))) {
 		struct place at;
 		char *id = isdigit((unsigned char)e->d_name[0]) ?
-				   machine_of(fd, e->d_name, &m, &at, &ret->denied) :
+				   machine_of(dirfd(d), e->d_name, &m, &at, &ret->denied) :
 				   NULL;
 
 		if (id)
 			add(ret, root, e->d_name, id, &at);
 	}
-	if (d)
-		closedir(d);
-	else if (fd >= 0)
-		close(fd);
 	machines_free(&m);
 }
 

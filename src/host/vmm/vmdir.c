@@ -24,24 +24,9 @@ static void add_file(struct machine_files *list, char *path,
 	list->items[list->n++] = (struct foreign_file){ .path = path, .digest = digest };
 }
 
-static DIR *open_dir(const struct root *root, const char *path)
-{
-	int fd = root_openat(root, path, O_RDONLY | O_DIRECTORY, 0);
-	DIR *d;
-
-	if (fd < 0) {
-		errno = -fd;
-		return NULL;
-	}
-	d = fdopendir(fd);
-	if (!d)
-		close(fd);
-	return d;
-}
-
 static int list_machines(const struct root *root, const char *dir, struct machine_files *list)
 {
-	DIR *d = open_dir(root, dir);
+	_cleanup_closedir_ DIR *d = root_opendir(root, dir);
 	const struct dirent *e;
 
 	if (!d)
@@ -54,7 +39,6 @@ static int list_machines(const struct root *root, const char *dir, struct machin
 		add_file(list, xasprintf("%s/%s/shared/app-compose.json", dir, e->d_name),
 			 foreign_digest_compose);
 	}
-	closedir(d);
 	return 0;
 }
 
