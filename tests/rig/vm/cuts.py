@@ -74,7 +74,8 @@ def goes_on(vm):
     """What to read when something is not done in time."""
     try:
         return vm.run("dstack-host status; systemctl --no-pager --failed; systemctl list-jobs; docker ps -a; "
-                      "journalctl -b --no-pager -o cat -u dstack-key-provider -u dstack-sim-images -n 40; "
+                      "journalctl -b --no-pager -o cat -u dstack-key-provider -u dstack-sim-images -u dstack-kms "
+                      "-n 60; "
                       "journalctl -b --no-pager -p 4 -n 30", check=False, timeout=120).stdout[-6000:]
     except machine.VmError as error:
         return str(error)
@@ -118,8 +119,7 @@ class Cut:
                 vm.resume(self.saved.memory)
                 self.before = look(vm)
                 ended = self.cut(vm, moment)
-                self.boot(vm)
-                self.judge(vm, ended)
+                self.come_back(vm, ended)
         except (machine.VmError, *NO_ANSWER) as error:
             self.bad.append(str(error) or repr(error))
         finally:
@@ -140,10 +140,10 @@ class Cut:
         self.text = f"cut {time.monotonic() - started:.2f} s after its start{', it had ended' if ended else ''}"
         return ended and vm.answers[job]["code"] == 0
 
-    @staticmethod
-    def boot(vm):
+    def come_back(self, vm, ended):
         try:
             vm.boot()
+            self.judge(vm, ended)
         except machine.VmTimeout as error:
             raise machine.VmError(f"{error}\n{goes_on(vm)}") from None
 
