@@ -12,6 +12,7 @@ import urllib.parse
 
 import keybox
 import proto
+import simpki
 import tdquote
 from base import http_call, log, recv_exact
 
@@ -171,8 +172,7 @@ def open_disk(state_dir, key):
                 raise GuestError("Failed to mount data disk: the sealing key is not the one the disk was made with")
         return "mounting data disk"
     except FileNotFoundError:
-        with open(path, "w", encoding="ascii") as file:
-            file.write(digest)
+        simpki.write_private(path, digest.encode())  # as durable as a disk's header
         return "initializing data disk"
 
 

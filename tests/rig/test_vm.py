@@ -18,7 +18,7 @@ sys.path.insert(1, str(build.TOP / "tests"))
 from container import debs, host as containers  # noqa: E402 (path first)
 import packages  # noqa: E402
 
-CUTS = 4 * tap.SOAK or 3
+CUTS = 6 * tap.SOAK or 3
 # As many machines at once as the smallest CI machine has processors.
 LANES = 2
 NEXT_VERSION = "+rig1"

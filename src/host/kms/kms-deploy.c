@@ -149,12 +149,28 @@ int deploy_reload(struct deploy *d)
 	return r;
 }
 
+/* The VMM waits for no disk. What is on record and was taken by a power cut looks like a KMS that
+ * somebody has removed, and no other one would be made. 0 or -errno. */
+static int make_durable(struct deploy *d, const char *id)
+{
+	_cleanup_free_ char *dir = vmm_dir(d->root, d->s);
+	_cleanup_free_ char *path = xasprintf("%s/%s", dir, id);
+	_cleanup_close_ int fd = root_openat(d->root, path, O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return fd;
+	return syncfs(fd) < 0 ? -errno : 0;
+}
+
 static enum step record_found(struct deploy *d, const struct vmm_vm *vm)
 {
 	_cleanup_close_ int lock = -1;
-	enum step step = deploy_lock(d, &lock);
-	int r;
+	int r = make_durable(d, vm->id);
+	enum step step;
 
+	if (r < 0)
+		return deploy_trouble(d, r, "make the KMS's virtual machine durable");
+	step = deploy_lock(d, &lock);
 	if (step != STEP_FOLLOW)
 		return step;
 	if (!d->recorded) {

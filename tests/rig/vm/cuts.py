@@ -51,6 +51,9 @@ RUNNING = [
     # Docker flushes nothing: what it has just loaded may be damaged, and it would never know.
     Case("first start, images just loaded", "installed", AWAIT, seconds=READY_SECONDS,
          when="docker images -q | grep -q ."),
+    # The VMM does not wait for the disk either: what we have on record has to be there.
+    Case("first start, KMS just recorded", "installed", AWAIT, seconds=READY_SECONDS,
+         when="grep -Eqs '\"vm_id\": \"[0-9a-f]{8}-' /var/lib/dstack/kms/deploy.json"),
     Case("dpkg-reconfigure", "running", RECONFIGURE, has_domain),
     Case("upgrade", "running", NEXT + APT, is_installed),
     Case("config set", "running", CONFIG, has_domain),
@@ -144,7 +147,7 @@ class Cut:
         try:
             vm.boot()
             self.judge(vm, ended)
-        except machine.VmTimeout as error:
+        except machine.VmError as error:
             raise machine.VmError(f"{error}\n{goes_on(vm)}") from None
 
     def judge(self, vm, ended):
