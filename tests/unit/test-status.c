@@ -136,7 +136,7 @@ static void a_drained_host_says_since_when(void **state)
 	h.view.drained_us = 1764000000ull * 1000000;
 	status_collect(&h.view, &st);
 	status_text(&st, 0, &out);
-	assert_non_null(strstr(out.data, "\n\nThis host was drained since 2025-11-24 16:00 UTC; "
+	assert_non_null(strstr(out.data, "\n\nThis host has been drained since 2025-11-24 16:00 UTC; "
 					 "sudo dstack-host drain --end\nstarts it.\n\n"));
 	status_json(&st, &json);
 	assert_non_null(strstr(json.data, "\"2025-11-24T16:00:00Z\""));

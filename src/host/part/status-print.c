@@ -65,7 +65,7 @@ static void add_drained(struct strbuf *out, const struct status *s)
 	_cleanup_free_ char *text = drained_text(s->drained_us);
 
 	if (s->drained)
-		sb_addf(out, "This host was %s; " DRAINED_END "\nstarts it.\n\n", text);
+		sb_addf(out, "This host has been %s; " DRAINED_END "\nstarts it.\n\n", text);
 }
 
 void status_text(const struct status *s, int colour, struct strbuf *out)
